@@ -1,0 +1,1 @@
+COMMENT ON SCHEMA orgscope IS 'organizations kept apart by the database itself: context, scope, policy, guard, audit';

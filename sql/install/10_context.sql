@@ -1,0 +1,25 @@
+-- context: the organization of this transaction. Behaviour: src/context/.
+
+CREATE FUNCTION orgscope.current_org() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'orgscope_current_org';
+COMMENT ON FUNCTION orgscope.current_org() IS
+    'the organization this transaction works for, NULL without a context';
+
+CREATE FUNCTION orgscope.require_org() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'orgscope_require_org';
+COMMENT ON FUNCTION orgscope.require_org() IS
+    'the organization this transaction works for; OS001 without a context (see orgscope.require_context), OS003 when the transaction has used another one';
+
+CREATE FUNCTION orgscope.set_current_org(org uuid, local boolean DEFAULT true) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'orgscope_set_current_org';
+COMMENT ON FUNCTION orgscope.set_current_org(uuid, boolean) IS
+    'set the organization to the end of the transaction, or with local = false of the session; OS004 when it does not exist or is suspended, OS003 when the change is not allowed';
+
+CREATE FUNCTION orgscope.clear_current_org() RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'orgscope_clear_current_org';
+COMMENT ON FUNCTION orgscope.clear_current_org() IS 'end the context; what row security protects is out of reach until one is set';
+
+CREATE FUNCTION orgscope.uuid_v7() RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'orgscope_uuid_v7';
+COMMENT ON FUNCTION orgscope.uuid_v7() IS 'a new version-7 uuid: time-ordered, so that an index on it grows at one end';

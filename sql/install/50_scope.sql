@@ -1,0 +1,90 @@
+-- scope: which tables are scoped, and the functions that scope them. Behaviour: src/scope/.
+
+-- Names, not oids: they must mean the same after pg_dump and restore.
+CREATE TABLE orgscope.scoped_table (
+    schema_name name        NOT NULL,
+    table_name  name        NOT NULL,
+    column_name name        NOT NULL,
+    options     jsonb       NOT NULL DEFAULT '{}',
+    original    jsonb       NOT NULL,
+    enabled_at  timestamptz NOT NULL DEFAULT now(),
+    enabled_by  name        NOT NULL DEFAULT session_user,
+    PRIMARY KEY (schema_name, table_name)
+);
+COMMENT ON TABLE orgscope.scoped_table IS 'the scoped tables; written by orgscope.enable_org_scoping() and orgscope.disable_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_table.original IS 'what the table was like before, for orgscope.disable_org_scoping()';
+
+SELECT pg_catalog.pg_extension_config_dump('orgscope.scoped_table', '');
+
+CREATE VIEW orgscope.scoped_tables AS
+    SELECT c.oid::regclass AS target, s.schema_name, s.table_name, s.column_name, s.options,
+           COALESCE(c.relrowsecurity AND c.relforcerowsecurity AND floor.present AND guards.complete, false) AS protected,
+           s.enabled_at, s.enabled_by
+    FROM orgscope.scoped_table s
+    LEFT JOIN (pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p'))
+           ON n.nspname = s.schema_name AND c.relname = s.table_name
+    LEFT JOIN LATERAL (
+        SELECT count(*) > 0 AS present FROM pg_catalog.pg_policy p
+        WHERE p.polrelid = c.oid AND p.polname = 'orgscope_floor' AND NOT p.polpermissive
+    ) floor ON true
+    LEFT JOIN LATERAL (
+        SELECT count(*) = 8 AS complete
+        FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+        JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace AND fn.nspname = 'orgscope'
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A'
+    ) guards ON true;
+COMMENT ON VIEW orgscope.scoped_tables IS
+    'the scoped tables; target is NULL when the table is not there under its name, protected is false when something is missing: see orgscope.repair_org_scoping()';
+
+CREATE TYPE orgscope.scoping_step AS (step integer, kind text, sql text, lock text, reason text);
+COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why';
+
+CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_run_scoping';
+COMMENT ON FUNCTION orgscope.run_scoping(text, regclass, text, text) IS
+    'the one entry behind plan, enable, repair and disable; use those';
+
+CREATE FUNCTION orgscope.plan_org_scoping(
+    target regclass, column_name name DEFAULT 'organization_id', options jsonb DEFAULT '{}'
+) RETURNS SETOF orgscope.scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(
+              NULL::orgscope.scoping_step, orgscope.run_scoping('plan', target, column_name::text, options::text)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.plan_org_scoping(regclass, name, jsonb) IS
+    'what enable_org_scoping() would do with these arguments; changes nothing. OS005 when the table cannot be scoped so';
+
+CREATE FUNCTION orgscope.enable_org_scoping(
+    target regclass, column_name name DEFAULT 'organization_id', options jsonb DEFAULT '{}'
+) RETURNS SETOF orgscope.scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(
+              NULL::orgscope.scoping_step, orgscope.run_scoping('enable', target, column_name::text, options::text)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.enable_org_scoping(regclass, name, jsonb) IS
+    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
+
+CREATE FUNCTION orgscope.repair_org_scoping(target regclass) RETURNS SETOF orgscope.scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(
+              NULL::orgscope.scoping_step, orgscope.run_scoping('repair', target, NULL, NULL)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.repair_org_scoping(regclass) IS
+    'put back what is missing on a scoped table and return the steps taken. OS005 when the table is not scoped';
+
+CREATE FUNCTION orgscope.disable_org_scoping(target regclass) RETURNS SETOF orgscope.scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(
+              NULL::orgscope.scoping_step, orgscope.run_scoping('disable', target, NULL, NULL)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.disable_org_scoping(regclass) IS
+    'the inverse of enable_org_scoping(): the column and its data stay. OS005 when the table is not scoped';
+
+-- A dropped table leaves the registry with it: its name must not make a later table look scoped.
+CREATE FUNCTION orgscope.forget_dropped_tables() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    BEGIN
+        DELETE FROM orgscope.scoped_table s
+        USING pg_event_trigger_dropped_objects() d
+        WHERE d.object_type = 'table' AND d.schema_name = s.schema_name AND d.object_name = s.table_name;
+    END $$;
+COMMENT ON FUNCTION orgscope.forget_dropped_tables() IS 'event trigger: removes dropped tables from orgscope.scoped_table';
+CREATE EVENT TRIGGER orgscope_forget_dropped_tables ON sql_drop EXECUTE FUNCTION orgscope.forget_dropped_tables();

@@ -1,0 +1,8 @@
+//! Who stepped around row security is on record.
+
+pub mod immutable;
+pub mod writes;
+
+pub fn init() {
+    writes::init();
+}

@@ -1,0 +1,109 @@
+//! What SQL sees of the context. Declarations are in sql/install/20_context.sql.
+
+use crate::context::lifetime::{assign, is_session};
+use crate::context::value::{Org, absence, current, ready, use_current};
+use crate::error::{Error, Refused};
+use crate::pg::{self, boundary, entry, raw, uuid_datum};
+use crate::settings::{REQUIRE_CONTEXT, RequireContext};
+use crate::{pg_finfo, pg_function, spi};
+use pgrx::pg_sys;
+use pgrx::pg_sys::GucAction::{GUC_ACTION_LOCAL, GUC_ACTION_SET};
+use std::ffi::CString;
+use uuid::Uuid;
+
+pg_finfo!(orgscope_current_org);
+/// `orgscope.current_org() → uuid`: NULL without a context. A few nanoseconds a row.
+///
+/// Plain frame, no guard: nothing here panics, and only MemoryContextAlloc may raise.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn orgscope_current_org(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo and its flinfo are valid for the call.
+    unsafe { return_org(fcinfo, current()) }
+}
+
+pg_finfo!(orgscope_require_org);
+/// `orgscope.require_org() → uuid`: what every policy compares with. Raises OS001 without a context (see
+/// `orgscope.require_context`) and OS003 when the transaction has used another organization.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn orgscope_require_org(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: fcinfo and its flinfo are valid for the call.
+    unsafe {
+        let org = ready();
+        return_org(fcinfo, if org.is_some() { org } else { entry(first_use) })
+    }
+}
+
+/// The first use in a transaction, and every use without a context.
+#[cold]
+fn first_use() -> Result<Option<Org>, Error> {
+    match use_current()? {
+        None if REQUIRE_CONTEXT.get() == RequireContext::All => {
+            Err(Error::NoContext { table: None, why: absence() })
+        }
+        org => Ok(org),
+    }
+}
+
+/// Plain frame. The result is kept in `fn_extra` and only replaced when the organization has changed, so a scan
+/// allocates once. It is never overwritten: an earlier result of the same call site may still be in use.
+#[inline]
+unsafe fn return_org(fcinfo: pg_sys::FunctionCallInfo, org: Option<Org>) -> pg_sys::Datum {
+    // SAFETY: fn_extra is ours, NULL at first; memory of fn_mcxt lives as long as flinfo.
+    unsafe {
+        let Some(org) = org else {
+            (*fcinfo).isnull = true;
+            return pg_sys::Datum::null();
+        };
+        let call = (*fcinfo).flinfo;
+        let mut kept = (*call).fn_extra.cast::<Org>();
+        if kept.is_null() || *kept != org {
+            kept = raw::MemoryContextAlloc((*call).fn_mcxt, size_of::<Org>()).cast();
+            *kept = org;
+            (*call).fn_extra = kept.cast();
+        }
+        pg_sys::Datum::from(kept)
+    }
+}
+
+pg_function! {
+    /// `orgscope.set_current_org(org uuid, local boolean DEFAULT true) → uuid`: checks that the organization exists and
+    /// is active (OS004), then sets the context. `local = false` needs `context_lifetime = session` (OS003).
+    fn orgscope_set_current_org(call) {
+        let org = call.uuid(0).ok_or(Error::NullOrganization)?;
+        let local = call.bool(1).unwrap_or(true);
+        if !local && !is_session() {
+            return Err(Error::ContextRefused(Refused::SessionSetFunction));
+        }
+        require_active(org)?;
+        let text = CString::new(Uuid::from_bytes(org).to_string()).unwrap_or_default();
+        let action = if local { GUC_ACTION_LOCAL } else { GUC_ACTION_SET };
+        boundary(|| assign(Some(&text), action));
+        Ok(Some(uuid_datum(org)))
+    }
+}
+
+/// OS004 unless the organization exists and is active.
+fn require_active(org: Org) -> Result<(), Error> {
+    let id = Uuid::from_bytes(org).to_string();
+    let sql = "SELECT is_active::pg_catalog.text FROM orgscope.organization WHERE id = $1::pg_catalog.uuid";
+    match pg::as_superuser(|| spi::query(sql, &[Some(&id)])).as_deref() {
+        Some("true") => Ok(()),
+        Some(_) => Err(Error::SuspendedOrganization),
+        None => Err(Error::UnknownOrganization),
+    }
+}
+
+pg_function! {
+    /// `orgscope.clear_current_org()`: no context until the end of the transaction, or until one is set.
+    fn orgscope_clear_current_org(_call) {
+        boundary(|| assign(Some(c""), GUC_ACTION_SET));
+        Ok(None)
+    }
+}
+
+pg_function! {
+    /// `orgscope.uuid_v7() → uuid`: time-ordered, so that an index on it grows at one end.
+    fn orgscope_uuid_v7(_call) {
+        Ok(Some(uuid_datum(Uuid::now_v7().into_bytes())))
+    }
+}

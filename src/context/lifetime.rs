@@ -1,0 +1,82 @@
+//! How a context ends: with its transaction, whatever the driver did.
+//!
+//! Comparing transaction ids at use instead would be wrong in parallel workers, which have their own. Resetting the
+//! setting before the commit means that no stale value exists anywhere, also not for a hand-written policy.
+
+use crate::context::value::{end_transaction, leaves_value, lifetime};
+use crate::error::{Error, Refused};
+use crate::pg::{self, raw};
+use crate::settings::Lifetime;
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_int, c_void};
+
+pub const SETTING: &CStr = c"orgscope.current_org";
+
+pub fn init() {
+    // SAFETY: registered once per backend, from _PG_init, with a function that lives as long as the library.
+    unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+}
+
+/// Whether a value may outlive its transaction.
+pub fn is_session() -> bool {
+    lifetime() == Lifetime::Session as c_int
+}
+
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        // Deferred triggers and WITH HOLD cursors have run; nothing of this transaction asks for the context any more.
+        // A parallel worker restores its settings in a transaction of its own that commits: it must keep them.
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
+            if !pg::in_parallel_worker() && !is_session() && leaves_value() {
+                assign(None, pg_sys::GucAction::GUC_ACTION_SET);
+            }
+        }
+        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => end_transaction(),
+        XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PARALLEL_ABORT => end_transaction(),
+        _ => {}
+    }
+}
+
+/// Plain frame: assigns the setting; None puts back what the connection began with.
+pub fn assign(value: Option<&CStr>, action: pg_sys::GucAction::Type) {
+    // SAFETY: set_config_option copies the value; an error it raises crosses only frames without destructors.
+    unsafe {
+        raw::set_config_option(
+            SETTING.as_ptr(),
+            value.map_or(std::ptr::null(), CStr::as_ptr),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Refuses `SET orgscope.current_org = ...` without LOCAL unless the lifetime is `session`. The check hook cannot: it is
+/// not told whether a value is local.
+pub fn check_set(statement: &pg_sys::VariableSetStmt) -> Result<(), Error> {
+    use pg_sys::VariableSetKind::{VAR_SET_CURRENT, VAR_SET_VALUE};
+    let sets = matches!(statement.kind, VAR_SET_VALUE | VAR_SET_CURRENT);
+    if !sets || statement.is_local || is_session() || !names_setting(statement.name) {
+        return Ok(());
+    }
+    if statement.kind == VAR_SET_VALUE && sets_nothing(statement) {
+        return Ok(());
+    }
+    Err(Error::ContextRefused(Refused::SessionSet))
+}
+
+fn names_setting(name: *const std::ffi::c_char) -> bool {
+    // SAFETY: the parser gives a NUL-terminated name, or NULL for RESET ALL.
+    !name.is_null() && unsafe { CStr::from_ptr(name) }.to_bytes().eq_ignore_ascii_case(SETTING.to_bytes())
+}
+
+/// `SET orgscope.current_org = ''` ends a context, which is always allowed.
+fn sets_nothing(statement: &pg_sys::VariableSetStmt) -> bool {
+    let statement = std::ptr::from_ref(statement).cast_mut();
+    // SAFETY: the tree is the parser's; ExtractSetVariableArgs only reads it and returns a palloc'd string.
+    pg::text_of(unsafe { pg_sys::ExtractSetVariableArgs(statement) }).is_none_or(|text| text.is_empty())
+}

@@ -1,0 +1,193 @@
+//! The value of `orgscope.current_org` in this backend: parsed once by the check hook, carried by guc.c as `extra`
+//! beside each stacked value, so that rollback, savepoints, RESET and parallel workers bring the right 16 bytes back
+//! without a callback of ours.
+
+use crate::error::{Absent, Error, Refused};
+use crate::pg::{self, Backend, pstrdup, raw};
+use crate::settings::{CONTEXT_CHANGE, ContextChange, Lifetime};
+use pgrx::{PgSqlErrorCode, pg_sys};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use uuid::Uuid;
+
+pub type Org = [u8; 16];
+
+/// Where a value came from: `lifetime` decides whether it counts.
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    /// Startup packet, ALTER ROLE, ALTER DATABASE.
+    Connection,
+    /// SET, SET LOCAL, set_config, a function's SET clause.
+    Session,
+}
+
+/// What guc.c keeps for us with each value.
+#[derive(Clone, Copy)]
+struct Extra {
+    org: Org,
+    origin: Origin,
+}
+
+pub struct Context {
+    set: Option<Extra>,
+    lifetime: c_int,
+    /// `set`, if the lifetime lets it count.
+    effective: Option<Org>,
+    /// The organization whose rows this transaction has used.
+    used: Option<Org>,
+    /// `effective` was looked at in this transaction and may be used: the whole test on the hot path.
+    ready: bool,
+    /// This transaction assigned the setting, so its end must look at it.
+    touched: bool,
+}
+
+static CONTEXT: Backend<Context> = Backend::new(Context {
+    set: None,
+    lifetime: Lifetime::Transaction as c_int,
+    effective: None,
+    used: None,
+    ready: false,
+    touched: false,
+});
+
+impl Context {
+    fn refresh(&mut self) {
+        let counts = |e: &Extra| e.origin == Origin::Session || self.lifetime != Lifetime::Transaction as c_int;
+        self.effective = self.set.filter(counts).map(|e| e.org);
+        self.ready = false;
+    }
+}
+
+/// The organization in force, None without one. Does not count as use.
+#[inline]
+pub fn current() -> Option<Org> {
+    CONTEXT.with(|c| c.effective)
+}
+
+/// The organization in force, if this transaction has already used it.
+#[inline]
+pub fn ready() -> Option<Org> {
+    CONTEXT.with(|c| if c.ready { c.effective } else { None })
+}
+
+/// Marks the organization in force as used by this transaction. None without a context.
+///
+/// Under `context_change = once` this is what keeps a transaction to one organization, however the setting came to
+/// another value: RESET and the end of a function's SET clause run no check hook.
+pub fn use_current() -> Result<Option<Org>, Error> {
+    let once = CONTEXT_CHANGE.get() == ContextChange::Once && !pg::in_parallel_worker();
+    CONTEXT.with(|c| {
+        let Some(org) = c.effective else { return Ok(None) };
+        if once && c.used.is_some_and(|used| used != org) {
+            return Err(Error::ContextRefused(Refused::Changed));
+        }
+        c.used = Some(org);
+        c.ready = true;
+        Ok(Some(org))
+    })
+}
+
+/// Why there is no context, for the error's DETAIL.
+pub fn absence() -> Absent {
+    CONTEXT.with(|c| if c.set.is_some() { Absent::FromConnection } else { Absent::Unset })
+}
+
+pub fn lifetime() -> c_int {
+    CONTEXT.with(|c| c.lifetime)
+}
+
+/// Whether a value set by this session would outlive its transaction unless it is reset.
+pub fn leaves_value() -> bool {
+    CONTEXT.with(|c| c.touched || c.set.is_some_and(|e| e.origin == Origin::Session))
+}
+
+pub fn end_transaction() {
+    CONTEXT.with(|c| {
+        c.used = None;
+        c.ready = false;
+        c.touched = false;
+    });
+}
+
+/// Parses and judges a new value. Runs in every process, the postmaster included: no catalog, no transaction.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn check_current_org(
+    new: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: guc.c passes a pointer to a NUL-terminated string or NULL.
+    let text = unsafe { if (*new).is_null() { c"" } else { CStr::from_ptr(*new) } };
+    let session = source >= pg_sys::GucSource::PGC_S_INTERACTIVE;
+    CONTEXT.with(|c| c.touched |= session);
+    if text.is_empty() {
+        return true;
+    }
+    let Some(org) = text.to_str().ok().and_then(|t| Uuid::try_parse(t).ok()) else {
+        return refuse_text("The value is not a uuid.");
+    };
+    if org.is_nil() {
+        return refuse_text("The nil uuid is no organization.");
+    }
+    let org = org.into_bytes();
+    if session && changes_used_org(org) {
+        return refuse(&Error::ContextRefused(Refused::Changed));
+    }
+    let origin = if session { Origin::Session } else { Origin::Connection };
+    // SAFETY: guc.c frees `extra` with free() (PostgreSQL 15), so it must come from malloc.
+    unsafe {
+        let copy = raw::malloc(size_of::<Extra>()).cast::<Extra>();
+        if copy.is_null() {
+            return false;
+        }
+        copy.write(Extra { org, origin });
+        *extra = copy.cast();
+    }
+    true
+}
+
+/// A worker takes over its leader's value; only the leader judges.
+fn changes_used_org(org: Org) -> bool {
+    CONTEXT_CHANGE.get() == ContextChange::Once
+        && !pg::in_parallel_worker()
+        && CONTEXT.with(|c| c.used.is_some_and(|used| used != org))
+}
+
+fn refuse_text(detail: &str) -> bool {
+    let hint = "Use the id of an organization, for example '0190b3a4-7c1e-7b4e-9d53-0f4c2f6c9a10', or '' for none.";
+    // SAFETY: guc.c reads these once, in the ereport that follows a check hook's false.
+    unsafe {
+        pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION as c_int);
+        pg_sys::GUC_check_errdetail_string = pstrdup(detail);
+        pg_sys::GUC_check_errhint_string = pstrdup(hint);
+    }
+    false
+}
+
+fn refuse(error: &Error) -> bool {
+    let report = error.report();
+    // SAFETY: as in refuse_text.
+    unsafe {
+        pg_sys::GUC_check_errcode(pg::sqlstate(report.sqlstate));
+        pg_sys::GUC_check_errmsg_string = pstrdup(&report.message);
+        pg_sys::GUC_check_errdetail_string = pstrdup(&report.detail);
+        pg_sys::GUC_check_errhint_string = pstrdup(&report.hint);
+    }
+    false
+}
+
+/// Must not fail: runs on SET, RESET, rollback and when a parallel worker starts.
+pub unsafe extern "C-unwind" fn assign_current_org(_: *const c_char, extra: *mut c_void) {
+    CONTEXT.with(|c| {
+        // SAFETY: extra is NULL or what check_current_org left; guc.c keeps the pair together.
+        c.set = (!extra.is_null()).then(|| unsafe { *extra.cast::<Extra>() });
+        c.refresh();
+    });
+}
+
+/// Must not fail. The new lifetime may change whether the value counts.
+pub unsafe extern "C-unwind" fn assign_lifetime(new: c_int, _: *mut c_void) {
+    CONTEXT.with(|c| {
+        c.lifetime = new;
+        c.refresh();
+    });
+}

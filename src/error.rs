@@ -1,0 +1,241 @@
+//! Every error orgscope raises: one enum, one match. SQLSTATE class OS, see DESIGN in the README's error table.
+//!
+//! A message never shows a value of another organization: a foreign row is named by its table only.
+
+/// The table an error is about; fills the client's schema, table and column fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableName {
+    pub schema: String,
+    pub table: String,
+    pub column: Option<String>,
+}
+
+/// What a client receives.
+pub struct Report {
+    pub sqlstate: &'static str,
+    pub message: String,
+    pub detail: String,
+    pub hint: String,
+    pub table: Option<TableName>,
+}
+
+/// Why a context counts for nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Absent {
+    /// Never set, cleared, or ended with the transaction that set it.
+    Unset,
+    /// It came with the connection, and `orgscope.context_lifetime` is `transaction`.
+    FromConnection,
+}
+
+/// Which write met a foreign row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Foreign {
+    Insert,
+    Update,
+    Delete,
+    Move,
+    Truncate,
+}
+
+/// Why a context was refused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Refused {
+    SessionSet,
+    SessionSetFunction,
+    Changed,
+}
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{}", self.clone_message())]
+pub enum Error {
+    NoContext { table: Option<TableName>, why: Absent },
+    WrongOrganization { table: TableName, what: Foreign },
+    ContextRefused(Refused),
+    UnknownOrganization,
+    SuspendedOrganization,
+    NullOrganization,
+    Conflict { table: Option<TableName>, message: String, detail: String, hint: String },
+    NotOwner { table: TableName },
+    ExtensionInUse { tables: u64 },
+    AuditImmutable { operation: &'static str },
+    NotATrigger { function: &'static str },
+    Internal { what: String },
+}
+
+impl Error {
+    fn clone_message(&self) -> String {
+        self.report().message
+    }
+
+    pub fn report(&self) -> Report {
+        match self {
+            Self::NoContext { table, why } => no_context(table.clone(), *why),
+            Self::WrongOrganization { table, what } => wrong_organization(table.clone(), *what),
+            Self::ContextRefused(why) => context_refused(*why),
+            Self::UnknownOrganization => report(
+                "OS004",
+                "organization does not exist",
+                "No row of orgscope.organization has this id.",
+                "Check the id, or create the organization first.",
+            ),
+            Self::SuspendedOrganization => report(
+                "OS004",
+                "organization is suspended",
+                "Its column is_active is false.",
+                "Set is_active to true in orgscope.organization to let it work again.",
+            ),
+            Self::NullOrganization => report(
+                "22004",
+                "organization must not be null",
+                "A context is always exactly one organization.",
+                "Call orgscope.clear_current_org() to work without a context.",
+            ),
+            Self::Conflict { table, message, detail, hint } => {
+                Report { table: table.clone(), ..report("OS005", message, detail, hint) }
+            }
+            Self::NotOwner { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "42501",
+                    &format!("must be owner of table \"{}\"", table.table),
+                    "Scoping changes the definition of the table.",
+                    "Call the function as the table's owner or as a superuser.",
+                )
+            },
+            Self::ExtensionInUse { tables } => report(
+                "OS006",
+                "cannot drop extension \"orgscope\" while tables are scoped",
+                &format!("{tables} scoped table(s) would lose row security, guards and keys."),
+                "Call orgscope.disable_org_scoping() for each table in orgscope.scoped_tables first.",
+            ),
+            Self::AuditImmutable { operation } => report(
+                "OS008",
+                "audit rows cannot be changed",
+                &format!("{operation} on orgscope.audit_log is refused for every role."),
+                "Add a new row that corrects the record instead.",
+            ),
+            Self::NotATrigger { function } => report(
+                "39P01",
+                &format!("function \"orgscope.{function}\" was not called by a trigger"),
+                "It is part of what orgscope.enable_org_scoping() installs on a table.",
+                "Call orgscope.repair_org_scoping() if a table's triggers were changed.",
+            ),
+            Self::Internal { what } => report(
+                "XX000",
+                &format!("orgscope: {what}"),
+                "This is a fault in orgscope.",
+                "Please report it with the statement that caused it.",
+            ),
+        }
+    }
+}
+
+fn report(sqlstate: &'static str, message: &str, detail: &str, hint: &str) -> Report {
+    Report { sqlstate, message: message.into(), detail: detail.into(), hint: hint.into(), table: None }
+}
+
+fn no_context(table: Option<TableName>, why: Absent) -> Report {
+    let message = match &table {
+        Some(name) => format!("no organization context for table \"{}\"", name.table),
+        None => "no organization context".into(),
+    };
+    let (detail, hint) = match why {
+        Absent::Unset => (
+            "orgscope.current_org is not set in this transaction.",
+            "Begin the transaction with SET LOCAL orgscope.current_org = '...' or orgscope.set_current_org(...).",
+        ),
+        Absent::FromConnection => (
+            "orgscope.current_org came with the connection, which does not count while orgscope.context_lifetime is \"transaction\".",
+            "Use SET LOCAL in each transaction, or let a superuser set orgscope.context_lifetime to \"connection\" for this role.",
+        ),
+    };
+    Report { table, ..report("OS001", &message, detail, hint) }
+}
+
+fn wrong_organization(table: TableName, what: Foreign) -> Report {
+    let name = &table.table;
+    let (message, detail, hint) = match what {
+        Foreign::Insert => (
+            format!("new row for table \"{name}\" belongs to another organization"),
+            "The row's organization is not the organization of this transaction's context.",
+            "Leave the organization column out: it is filled from the context.",
+        ),
+        Foreign::Update => (
+            format!("row of table \"{name}\" belongs to another organization"),
+            "The update reached a row outside the organization of this transaction's context.",
+            "Run it in a transaction whose context is that row's organization.",
+        ),
+        Foreign::Delete => (
+            format!("row of table \"{name}\" belongs to another organization"),
+            "The delete reached a row outside the organization of this transaction's context.",
+            "Run it in a transaction whose context is that row's organization.",
+        ),
+        Foreign::Move => (
+            format!("row of table \"{name}\" cannot move to another organization"),
+            "The update changes the row's organization.",
+            "Insert a copy under the other organization and delete this row under its own.",
+        ),
+        Foreign::Truncate => (
+            format!("cannot truncate scoped table \"{name}\""),
+            "TRUNCATE would remove the rows of every organization.",
+            "Use DELETE, which reaches only the rows of the current organization.",
+        ),
+    };
+    Report { table: Some(table), ..report("OS002", &message, detail, hint) }
+}
+
+fn context_refused(why: Refused) -> Report {
+    match why {
+        Refused::SessionSet => report(
+            "OS003",
+            "cannot set \"orgscope.current_org\" for the whole session",
+            "orgscope.context_lifetime does not allow it: a pooled connection would carry the organization to its next client.",
+            "Use SET LOCAL inside a transaction.",
+        ),
+        Refused::SessionSetFunction => report(
+            "OS003",
+            "cannot set the current organization for the whole session",
+            "orgscope.context_lifetime does not allow it: a pooled connection would carry the organization to its next client.",
+            "Leave out the second argument of orgscope.set_current_org(), inside a transaction.",
+        ),
+        Refused::Changed => report(
+            "OS003",
+            "cannot change the organization within a transaction",
+            "This transaction has already used another organization, and orgscope.context_change is \"once\".",
+            "End the transaction first and set the other organization in a new one.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_follow_the_house_style() {
+        let table = TableName { schema: "s".into(), table: "t".into(), column: None };
+        let all = [
+            Error::NoContext { table: None, why: Absent::Unset },
+            Error::NoContext { table: Some(table.clone()), why: Absent::FromConnection },
+            Error::WrongOrganization { table: table.clone(), what: Foreign::Insert },
+            Error::WrongOrganization { table: table.clone(), what: Foreign::Move },
+            Error::WrongOrganization { table: table.clone(), what: Foreign::Truncate },
+            Error::ContextRefused(Refused::SessionSet),
+            Error::ContextRefused(Refused::Changed),
+            Error::UnknownOrganization,
+            Error::SuspendedOrganization,
+            Error::NotOwner { table },
+            Error::ExtensionInUse { tables: 1 },
+            Error::AuditImmutable { operation: "DELETE" },
+        ];
+        for error in all {
+            let r = error.report();
+            assert_eq!(r.sqlstate.len(), 5);
+            assert!(!r.message.ends_with('.'), "{}", r.message);
+            assert!(r.message.starts_with(char::is_lowercase), "{}", r.message);
+            assert!(r.detail.ends_with('.'), "{}", r.detail);
+            assert!(r.hint.ends_with('.'), "{}", r.hint);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! DDL that would take the protection away from every table at once.
+
+use crate::error::Error;
+use crate::{pg, spi};
+use pgrx::pg_sys;
+use std::ffi::c_char;
+
+/// Refuses to drop the extension, its schema, or what its owner owns, while tables are scoped: CASCADE would leave the
+/// tables without policies and keys, and their rows open to everybody.
+pub fn check_drop(statement: &pg_sys::DropStmt) -> Result<(), Error> {
+    use pg_sys::ObjectType::{OBJECT_EXTENSION, OBJECT_SCHEMA};
+    let concerns_us = matches!(statement.removeType, OBJECT_EXTENSION | OBJECT_SCHEMA)
+        && names(statement.objects).any(|name| name.as_deref() == Some("orgscope"));
+    if concerns_us { refuse_while_scoped() } else { Ok(()) }
+}
+
+pub fn check_drop_owned(statement: &pg_sys::DropOwnedStmt) -> Result<(), Error> {
+    let owner = spi::query(
+        "SELECT pg_catalog.pg_get_userbyid(extowner) FROM pg_catalog.pg_extension WHERE extname = 'orgscope'",
+        &[],
+    );
+    let Some(owner) = owner else { return Ok(()) };
+    // SAFETY: the parser's list of RoleSpec nodes; get_rolespec_name returns a palloc'd name.
+    let owns_us = nodes::<pg_sys::RoleSpec>(statement.roles)
+        .any(|role| pg::text_of(unsafe { pg_sys::get_rolespec_name(role) }).as_deref() == Some(&owner));
+    if owns_us { refuse_while_scoped() } else { Ok(()) }
+}
+
+fn refuse_while_scoped() -> Result<(), Error> {
+    // SAFETY: a syscache-free catalog look-up; with missing_ok an absent extension is InvalidOid.
+    if unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) } == pg_sys::InvalidOid {
+        return Ok(());
+    }
+    let count = "SELECT pg_catalog.count(*)::pg_catalog.text FROM orgscope.scoped_tables WHERE target IS NOT NULL";
+    match pg::as_superuser(|| spi::query(count, &[])).and_then(|n| n.parse().ok()) {
+        Some(0) | None => Ok(()),
+        Some(tables) => Err(Error::ExtensionInUse { tables }),
+    }
+}
+
+fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+    // SAFETY: the parser's list of pointers to nodes of the type the caller names, alive for the whole statement.
+    let length = if list.is_null() { 0 } else { unsafe { (*list).length as usize } };
+    (0..length).map(move |i| unsafe { (*(*list).elements.add(i)).ptr_value.cast() })
+}
+
+/// DROP EXTENSION and DROP SCHEMA name their objects by single String nodes.
+fn names(list: *mut pg_sys::List) -> impl Iterator<Item = Option<String>> {
+    // SAFETY: see nodes(); a String node's text is NUL-terminated.
+    nodes::<pg_sys::String>(list).map(|name| unsafe { pg::text_of((*name).sval as *const c_char) })
+}

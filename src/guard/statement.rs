@@ -1,0 +1,54 @@
+//! Statement triggers: a write without a context is refused before its first row, TRUNCATE always.
+
+use crate::audit::writes;
+use crate::context::value::{absence, current, use_current};
+use crate::error::{Error, Foreign};
+use crate::guard::{is_apply_worker, row_security_bypassed, table_name};
+use crate::pg_function;
+use crate::settings::{REQUIRE_CONTEXT, RequireContext};
+use crate::trigger::Trigger;
+use pgrx::pg_sys;
+
+pg_function! {
+    /// BEFORE INSERT OR UPDATE OR DELETE STATEMENT. With a context: a few compares.
+    fn orgscope_statement(call) {
+        let t = Trigger::of(call, "statement")?;
+        if use_current()?.is_some() || is_apply_worker() {
+            return Ok(Some(pg_sys::Datum::null()));
+        }
+        if REQUIRE_CONTEXT.get() != RequireContext::Off && !row_security_bypassed(t.table()) {
+            return Err(Error::NoContext { table: Some(table_name(t.table(), None)), why: absence() });
+        }
+        Ok(Some(pg_sys::Datum::null()))
+    }
+}
+
+pg_function! {
+    /// BEFORE TRUNCATE STATEMENT. Row security does not cover TRUNCATE, so no context makes it safe.
+    fn orgscope_truncate(call) {
+        let t = Trigger::of(call, "truncate")?;
+        if is_apply_worker() {
+            return Ok(Some(pg_sys::Datum::null()));
+        }
+        let table = || table_name(t.table(), None);
+        if current().is_none() {
+            if row_security_bypassed(t.table()) {
+                writes::record_truncate(t.table());
+                return Ok(Some(pg_sys::Datum::null()));
+            }
+            if REQUIRE_CONTEXT.get() != RequireContext::Off {
+                return Err(Error::NoContext { table: Some(table()), why: absence() });
+            }
+        }
+        Err(Error::WrongOrganization { table: table(), what: Foreign::Truncate })
+    }
+}
+
+pg_function! {
+    /// AFTER INSERT OR UPDATE OR DELETE STATEMENT: writes down what `last_word` has counted.
+    fn orgscope_record(call) {
+        let t = Trigger::of(call, "record")?;
+        writes::record(t.table());
+        Ok(Some(pg_sys::Datum::null()))
+    }
+}

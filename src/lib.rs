@@ -1,0 +1,51 @@
+//! orgscope: the database keeps organizations apart.
+//!
+//! Read the modules in the order in which data flows: `context` (who am I) → `scope` (which tables, how they get there)
+//! → `policy` (what a scoped table must have) → `guard` (what row security leaves open) → `audit` (who stepped around).
+#![forbid(unsafe_op_in_unsafe_fn)]
+
+mod audit;
+mod context;
+mod error;
+mod guard;
+mod pg;
+mod policy;
+mod scope;
+mod settings;
+mod spi;
+mod trigger;
+mod utility;
+
+use pgrx::prelude::*;
+
+pgrx::pg_module_magic!();
+
+extension_sql_file!("../sql/install/00_schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/install/10_context.sql", name = "context", requires = ["schema"]);
+extension_sql_file!("../sql/install/20_organization.sql", name = "organization", requires = ["context"]);
+extension_sql_file!("../sql/install/30_guard.sql", name = "guard", requires = ["organization"]);
+extension_sql_file!("../sql/install/40_audit.sql", name = "audit", requires = ["guard"]);
+extension_sql_file!("../sql/install/50_scope.sql", name = "scope", requires = ["audit"]);
+extension_sql_file!("../sql/install/90_grants.sql", name = "grants", finalize);
+
+/// A table of contents: each module knows what it needs from PostgreSQL.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn _PG_init() {
+    // SAFETY: a plain global. pg_upgrade restores catalogs and must meet neither hooks nor rules.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    settings::init();
+    context::init();
+    audit::init();
+    utility::init();
+}
+
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'orgscope'"]
+    }
+}

@@ -1,0 +1,75 @@
+//! Runs a plan. All of it happens in the caller's transaction: it is done whole, or not at all.
+
+use crate::error::Error;
+use crate::pg::{as_superuser, boundary};
+use crate::scope::Step;
+use crate::scope::facts::Facts;
+use crate::scope::options::Options;
+use crate::scope::plan::conflict;
+use crate::scope::undo::Original;
+use crate::spi;
+use pgrx::pg_sys;
+
+/// The strongest lock any step takes, taken first: the facts must still hold when the steps run, and taking a weaker
+/// lock now and this one later would invite a deadlock. `lock_timeout` applies.
+pub fn lock(target: pg_sys::Oid) -> Result<(), Error> {
+    // Reading the facts asks for ownership before anybody waits for a lock held by us.
+    crate::scope::facts::require_owner(target)?;
+    // SAFETY: takes a lock that ends with the transaction.
+    boundary(|| unsafe { pg_sys::LockRelationOid(target, pg_sys::AccessExclusiveLock as i32) });
+    Ok(())
+}
+
+/// Steps run as the caller: PostgreSQL itself checks that the caller may do each. Before a foreign key is added, rows
+/// that would break it are looked for, to name the reason instead of the constraint.
+pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
+    for step in steps {
+        if step.kind == "not null" || (step.kind == "foreign key" && facts.rows.any) {
+            check_rows(facts)?;
+        }
+        spi::execute(&step.sql, &[]);
+    }
+    Ok(())
+}
+
+fn check_rows(facts: &Facts) -> Result<(), Error> {
+    if !facts.rows.any {
+        return Ok(());
+    }
+    let (table, column) = (&facts.qualified, &facts.column_quoted);
+    let missing = count(&format!("SELECT count(*)::text FROM ONLY {table} WHERE {column} IS NULL"));
+    if missing > 0 {
+        let detail = format!("The backfill leaves {missing} row(s) without an organization.");
+        return Err(conflict(facts, &detail, "Give an expression that is not NULL for any row.".into()));
+    }
+    let unknown = count(&format!(
+        "SELECT count(*)::text FROM ONLY {table} t WHERE NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
+    ));
+    if unknown > 0 {
+        let detail = format!("The organization of {unknown} row(s) is not in orgscope.organization.");
+        return Err(conflict(facts, &detail, "Create the missing organizations first.".into()));
+    }
+    Ok(())
+}
+
+/// Counts as the superuser: no row security may hide a row from the check.
+fn count(sql: &str) -> u64 {
+    as_superuser(|| spi::query(sql, &[])).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+pub fn register(facts: &Facts, original: &Original, options: &Options) -> Result<(), Error> {
+    let json = |r: Result<String, serde_json::Error>| r.map_err(|e| Error::Internal { what: e.to_string() });
+    let original = json(serde_json::to_string(original))?;
+    let options = json(serde_json::to_string(options))?;
+    let sql = "INSERT INTO orgscope.scoped_table (schema_name, table_name, column_name, options, original) \
+               VALUES ($1::name, $2::name, $3::name, $4::jsonb, $5::jsonb) \
+               ON CONFLICT (schema_name, table_name) DO UPDATE SET options = EXCLUDED.options, original = EXCLUDED.original";
+    let args = [&facts.schema, &facts.table, &facts.column_name, &options, &original];
+    as_superuser(|| spi::execute(sql, &args.map(|a| Some(a.as_str()))));
+    Ok(())
+}
+
+pub fn unregister(facts: &Facts) {
+    let sql = "DELETE FROM orgscope.scoped_table WHERE schema_name = $1::name AND table_name = $2::name";
+    as_superuser(|| spi::execute(sql, &[Some(&facts.schema), Some(&facts.table)]));
+}

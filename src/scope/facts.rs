@@ -1,0 +1,143 @@
+//! What the catalogs say about a table. Read as one JSON value, so that the planner is testable without PostgreSQL.
+
+use crate::error::{Error, TableName};
+use crate::pg::as_superuser;
+use crate::scope::options::Options;
+use crate::scope::undo::Original;
+use crate::spi;
+use pgrx::pg_sys;
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Facts {
+    pub schema: String,
+    pub table: String,
+    /// Schema and table as PostgreSQL quotes them, and that as a string literal.
+    pub qualified: String,
+    pub literal: String,
+    pub kind: char,
+    pub temporary: bool,
+    pub system: bool,
+    pub is_child: bool,
+    pub has_children: bool,
+    pub row_security: bool,
+    pub force_row_security: bool,
+    pub column_name: String,
+    pub column_quoted: String,
+    pub column_literal: String,
+    pub column: Option<Column>,
+    pub foreign_keys: Vec<ForeignKey>,
+    pub indexes: Vec<Index>,
+    pub policies: Vec<Policy>,
+    pub triggers: Vec<Trigger>,
+    pub taken_names: Vec<String>,
+    pub registered: Option<Registered>,
+    #[serde(default)]
+    pub rows: Rows,
+}
+
+/// What the table holds; asked of the table itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+pub struct Rows {
+    pub any: bool,
+    pub without_organization: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Column {
+    #[serde(rename = "type")]
+    pub type_name: String,
+    pub not_null: bool,
+    pub generated: bool,
+    pub default: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct ForeignKey {
+    pub quoted: String,
+    pub to_organization: bool,
+    pub validated: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Index {
+    pub quoted: String,
+    pub definition: String,
+    /// How the definition of a unique index begins, up to its first column.
+    pub prefix: String,
+    pub unique: bool,
+    pub primary: bool,
+    pub usable: bool,
+    pub leads: bool,
+    pub contains: bool,
+    pub replica_identity: bool,
+    pub referenced: bool,
+    /// Definition of the UNIQUE constraint it belongs to.
+    pub constraint: Option<String>,
+    pub exclusion: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Policy {
+    pub name: String,
+    pub permissive: bool,
+    /// For all commands and all roles.
+    pub everywhere: bool,
+    pub using: Option<String>,
+    pub check: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Trigger {
+    pub name: String,
+    pub quoted: String,
+    pub definition: String,
+    pub always: bool,
+    pub ours: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Registered {
+    pub column_name: String,
+    pub options: Options,
+    pub original: Original,
+}
+
+/// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
+/// whether there are any. So only the owner may ask.
+pub fn read(target: pg_sys::Oid, column: &str) -> Result<Facts, Error> {
+    let oid = target.to_u32().to_string();
+    require_owner(target)?;
+    as_superuser(|| {
+        let json = spi::query(include_str!("facts.sql"), &[Some(&oid), Some(column)]);
+        let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
+        let mut facts: Facts =
+            serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
+        if facts.kind == 'r' {
+            facts.rows = rows(&facts);
+        }
+        Ok(facts)
+    })
+}
+
+pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
+    // SAFETY: syscache look-ups by oid; a table that is gone belongs to nobody.
+    let owner = unsafe { pg_sys::pg_class_ownercheck(target, pg_sys::GetUserId()) };
+    let table = crate::guard::table_name(target, None);
+    if owner { Ok(()) } else { Err(Error::NotOwner { table: TableName { column: None, ..table } }) }
+}
+
+fn rows(facts: &Facts) -> Rows {
+    let exists = |condition: &str| {
+        let sql = format!("SELECT EXISTS (SELECT FROM ONLY {}{condition})::text", facts.qualified);
+        spi::query(&sql, &[]).as_deref() == Some("true")
+    };
+    let any = exists("");
+    let without_organization = any
+        && match &facts.column {
+            None => true,
+            Some(column) if column.not_null => false,
+            Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
+        };
+    Rows { any, without_organization }
+}

@@ -1,0 +1,77 @@
+-- Everything the planner asks of the catalogs about one table ($1) and its organization column ($2), as one JSON value.
+-- search_path is pinned by the calling function, so every printed name is qualified.
+SELECT jsonb_build_object(
+    'schema', n.nspname,
+    'table', c.relname,
+    'qualified', format('%I.%I', n.nspname, c.relname),
+    'literal', quote_literal(format('%I.%I', n.nspname, c.relname)),
+    'kind', c.relkind,
+    'temporary', c.relpersistence = 't',
+    'system', n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'orgscope'),
+    'is_child', c.relispartition OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid),
+    'has_children', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
+    'row_security', c.relrowsecurity,
+    'force_row_security', c.relforcerowsecurity,
+    'column_name', $2,
+    'column_quoted', quote_ident($2),
+    'column_literal', quote_literal($2),
+    'column', (
+        SELECT jsonb_build_object(
+            'type', format_type(a.atttypid, a.atttypmod),
+            'not_null', a.attnotnull,
+            'generated', a.attgenerated <> '' OR a.attidentity <> '',
+            'default', pg_get_expr(d.adbin, d.adrelid))
+        FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped),
+    'foreign_keys', COALESCE((
+        SELECT jsonb_agg(jsonb_build_object(
+            'quoted', quote_ident(k.conname),
+            'to_organization', k.confrelid = 'orgscope.organization'::regclass,
+            'validated', k.convalidated) ORDER BY k.conname)
+        FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = c.oid AND k.conkey = ARRAY[a.attnum]
+        WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attname = $2), '[]'),
+    'indexes', COALESCE((
+        SELECT jsonb_agg(jsonb_build_object(
+            'quoted', quote_ident(i.relname),
+            'definition', pg_get_indexdef(x.indexrelid),
+            'prefix', format('CREATE UNIQUE INDEX %I ON %I.%I USING %s (', i.relname, n.nspname, c.relname, am.amname),
+            'unique', x.indisunique,
+            'primary', x.indisprimary,
+            'usable', x.indisvalid AND x.indpred IS NULL AND am.amname = 'btree',
+            'leads', EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = x.indkey[0]),
+            'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
+                                WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = key),
+            'replica_identity', x.indisreplident,
+            'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid),
+            'constraint', (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+                           WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+            'exclusion', x.indisexclusion) ORDER BY i.relname)
+        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am am ON am.oid = i.relam
+        WHERE x.indrelid = c.oid), '[]'),
+    'policies', COALESCE((
+        SELECT jsonb_agg(jsonb_build_object(
+            'name', p.polname,
+            'permissive', p.polpermissive,
+            'everywhere', p.polcmd = '*' AND p.polroles = '{0}',
+            'using', pg_get_expr(p.polqual, p.polrelid),
+            'check', pg_get_expr(p.polwithcheck, p.polrelid)) ORDER BY p.polname)
+        FROM pg_policy p WHERE p.polrelid = c.oid), '[]'),
+    'triggers', COALESCE((
+        SELECT jsonb_agg(jsonb_build_object(
+            'name', t.tgname,
+            'quoted', quote_ident(t.tgname),
+            'definition', pg_get_triggerdef(t.oid),
+            'always', t.tgenabled = 'A',
+            'ours', f.pronamespace = 'orgscope'::regnamespace) ORDER BY t.tgname)
+        FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), '[]'),
+    'taken_names', COALESCE((
+        SELECT jsonb_agg(name) FROM (
+            SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
+            UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]'),
+    'registered', (
+        SELECT jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original)
+        FROM orgscope.scoped_table s WHERE s.schema_name = n.nspname AND s.table_name = c.relname)
+)::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = $1::oid

@@ -1,0 +1,112 @@
+//! Putting a table under scoping and taking it out again, as desired state: `facts` reads the catalogs, `plan` and
+//! `undo` are pure, `apply` runs what they say. Enable, dry run, repair and disable are readers of the same plan.
+
+mod apply;
+mod facts;
+mod options;
+mod plan;
+mod undo;
+
+use crate::error::{Error, TableName};
+use crate::pg::text_datum;
+use crate::pg_function;
+use facts::Facts;
+use options::Options;
+use pgrx::pg_sys;
+use serde::Serialize;
+
+/// One row of orgscope.scoping_step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    pub step: usize,
+    pub kind: &'static str,
+    pub sql: String,
+    pub lock: &'static str,
+    pub reason: String,
+}
+
+pg_function! {
+    /// `orgscope.run_scoping(verb text, target regclass, column_name text, options text) → text`: the steps, as JSON.
+    fn orgscope_run_scoping(call) {
+        let verb = call.text(0).unwrap_or_default();
+        let target = call.oid(1).ok_or_else(null_target)?;
+        let column = call.text(2).unwrap_or_default();
+        let options = call.text(3).unwrap_or_else(|| "{}".into());
+        let steps = run(&verb, target, &column, &options)?;
+        let json = serde_json::to_string(&steps).map_err(|e| Error::Internal { what: e.to_string() })?;
+        Ok(Some(text_datum(&json)))
+    }
+}
+
+fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<Vec<Step>, Error> {
+    match verb {
+        "plan" => {
+            let options = Options::parse(options)?;
+            facts::read(target, column).and_then(|facts| plan::plan(&facts, &options))
+        }
+        "enable" => enable(target, column, &Options::parse(options)?),
+        "repair" => repair(target),
+        "disable" => disable(target),
+        other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
+    }
+}
+
+fn enable(target: pg_sys::Oid, column: &str, options: &Options) -> Result<Vec<Step>, Error> {
+    apply::lock(target)?;
+    let facts = facts::read(target, column)?;
+    let steps = plan::plan(&facts, options)?;
+    apply::run(&facts, &steps)?;
+    if !steps.is_empty() || facts.registered.is_none() {
+        apply::register(&facts, &undo::original(&facts, &steps), options)?;
+    }
+    Ok(steps)
+}
+
+fn repair(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
+    let (column, options) = registered(target)?;
+    enable(target, &column, &options)
+}
+
+fn disable(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
+    let (column, _) = registered(target)?;
+    apply::lock(target)?;
+    let facts = facts::read(target, &column)?;
+    let Some(registered) = &facts.registered else { return Err(not_scoped(&facts)) };
+    let steps = undo::undo(&facts, &registered.original);
+    apply::run(&facts, &steps)?;
+    apply::unregister(&facts);
+    Ok(steps)
+}
+
+/// Column and options of a scoped table.
+fn registered(target: pg_sys::Oid) -> Result<(String, Options), Error> {
+    let facts = facts::read(target, "organization_id")?;
+    match &facts.registered {
+        Some(r) => Ok((r.column_name.clone(), r.options.clone())),
+        None => Err(not_scoped(&facts)),
+    }
+}
+
+fn not_scoped(facts: &Facts) -> Error {
+    Error::Conflict {
+        table: Some(facts.table_name()),
+        message: format!("table \"{}\" is not scoped", facts.table),
+        detail: "It has no row in orgscope.scoped_tables.".into(),
+        hint: format!("Call orgscope.enable_org_scoping({}).", facts.literal),
+    }
+}
+
+fn null_target() -> Error {
+    Error::Conflict {
+        table: None,
+        message: "target must not be null".into(),
+        detail: "No table was named.".into(),
+        hint: "Name the table, for example orgscope.enable_org_scoping('public.ticket').".into(),
+    }
+}
+
+impl Facts {
+    pub fn table_name(&self) -> TableName {
+        TableName { schema: self.schema.clone(), table: self.table.clone(), column: None }
+    }
+}

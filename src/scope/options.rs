@@ -1,0 +1,85 @@
+//! The `options` argument. An option that is not known is an error that lists the known ones: a misspelt one must not
+//! pass for its default.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
+    #[default]
+    Restrict,
+    Cascade,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unique {
+    /// Unique constraints and indexes become unique per organization.
+    #[default]
+    Auto,
+    Keep,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Index {
+    /// An index that leads with the column, unless there is one.
+    #[default]
+    Auto,
+    None,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// The organization of existing rows: a uuid, or an SQL expression over the row.
+    #[serde(skip_serializing)]
+    pub backfill: Option<String>,
+    pub on_delete: OnDelete,
+    pub unique: Unique,
+    pub index: Index,
+}
+
+impl Options {
+    pub fn parse(json: &str) -> Result<Self, Error> {
+        serde_json::from_str(json).map_err(|e| Error::Conflict {
+            table: None,
+            message: "invalid scoping options".into(),
+            // serde adds the place in the text, which the caller never wrote as text.
+            detail: format!("{}.", e.to_string().split(" at line ").next().unwrap_or_default()),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none).".into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn defaults_and_values() {
+        assert_eq!(Options::parse("{}").unwrap(), Options::default());
+        let o = Options::parse(r#"{"backfill": "a", "on_delete": "cascade", "unique": "keep", "index": "none"}"#);
+        let o = o.unwrap();
+        assert_eq!(o.backfill.as_deref(), Some("a"));
+        assert_eq!((o.on_delete, o.unique, o.index), (OnDelete::Cascade, Unique::Keep, Index::None));
+    }
+
+    #[test]
+    fn unknown_options_are_refused_with_the_list() {
+        for bad in [r#"{"backfil": "a"}"#, r#"{"unique": "maybe"}"#, "[1]", "3", "null"] {
+            let report = Options::parse(bad).unwrap_err().report();
+            assert_eq!(report.sqlstate, "OS005");
+            assert!(report.hint.contains("on_delete"), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = Options::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The inverse: what a table was like before, and the steps that make it so again. The column and its data stay.
+
+use crate::policy::{BASE, FLOOR};
+use crate::scope::Step;
+use crate::scope::facts::Facts;
+use crate::scope::plan::{kept, quote, scoped_definition};
+use serde::{Deserialize, Serialize};
+
+/// Kept in the registry when a table is scoped.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+pub struct Original {
+    pub row_security: bool,
+    pub force_row_security: bool,
+    /// None if the column was not there.
+    pub column: Option<OriginalColumn>,
+    /// Statements that drop what was added: the foreign key and the index.
+    pub added: Vec<String>,
+    pub replaced: Vec<Replaced>,
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct OriginalColumn {
+    pub not_null: bool,
+    pub default: Option<String>,
+}
+
+/// A unique constraint or index as it was.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Replaced {
+    pub quoted: String,
+    pub constraint: bool,
+    pub definition: String,
+}
+
+/// What must be remembered for `undo`, given what the plan is about to do. A table scoped before keeps what it was like
+/// before that.
+pub fn original(facts: &Facts, steps: &[Step]) -> Original {
+    let mut original = match &facts.registered {
+        Some(registered) => registered.original.clone(),
+        None => Original {
+            row_security: facts.row_security,
+            force_row_security: facts.force_row_security,
+            column: facts
+                .column
+                .as_ref()
+                .map(|c| OriginalColumn { not_null: c.not_null, default: c.default.clone() }),
+            ..Original::default()
+        },
+    };
+    original.added.extend(steps.iter().filter_map(|step| inverse(facts, step)));
+    let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
+    for index in facts.indexes.iter().filter(|i| kept(i).is_none()) {
+        if scoped_definition(index, &facts.column_quoted).is_some_and(|definition| changed(&definition)) {
+            original.replaced.retain(|r| r.quoted != index.quoted);
+            original.replaced.push(Replaced {
+                quoted: index.quoted.clone(),
+                constraint: index.constraint.is_some(),
+                definition: index.constraint.clone().unwrap_or_else(|| index.definition.clone()),
+            });
+        }
+    }
+    original
+}
+
+/// The statement that takes an added foreign key or index away.
+fn inverse(facts: &Facts, step: &Step) -> Option<String> {
+    let name = |before: &str, after: &str| {
+        step.sql.split_once(before).and_then(|(_, rest)| rest.split_once(after)).map(|(name, _)| name.to_owned())
+    };
+    match step.kind {
+        "foreign key" => name(" ADD CONSTRAINT ", " FOREIGN KEY ")
+            .map(|key| format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {key}", facts.qualified)),
+        "index" => name("CREATE INDEX ", " ON ")
+            .map(|index| format!("DROP INDEX IF EXISTS {}.{index}", quote(&facts.schema))),
+        _ => None,
+    }
+}
+
+/// The steps back, in the reverse order of the plan.
+pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
+    let table = &facts.qualified;
+    let mut steps: Vec<(&'static str, String)> = Vec::new();
+    for trigger in facts.triggers.iter().filter(|t| t.ours) {
+        steps.push(("guard", format!("DROP TRIGGER {} ON {table}", trigger.quoted)));
+    }
+    for policy in facts.policies.iter().filter(|p| p.name == BASE.name || p.name == FLOOR.name) {
+        steps.push(("policy", format!("DROP POLICY {} ON {table}", policy.name)));
+    }
+    if facts.force_row_security && !original.force_row_security {
+        steps.push(("row security", format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY")));
+    }
+    if facts.row_security && !original.row_security {
+        steps.push(("row security", format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")));
+    }
+    steps.extend(original.replaced.iter().flat_map(|r| restore(facts, r)).map(|sql| ("unique", sql)));
+    steps.extend(original.added.iter().rev().map(|sql| ("added", sql.clone())));
+    steps.extend(column(facts, original).into_iter().map(|sql| ("column", sql)));
+    steps
+        .into_iter()
+        .enumerate()
+        .map(|(i, (kind, sql))| Step {
+            step: i + 1,
+            kind,
+            sql,
+            lock: "ACCESS EXCLUSIVE",
+            reason: "as it was before the table was scoped".into(),
+        })
+        .collect()
+}
+
+/// Puts a unique constraint or index back, if the one that replaced it is still there.
+fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
+    let Replaced { quoted, definition, .. } = replaced;
+    let Some(now) = facts.indexes.iter().find(|i| i.quoted == *quoted) else { return Vec::new() };
+    if now.constraint.is_some() && replaced.constraint {
+        let table = &facts.qualified;
+        return vec![format!("ALTER TABLE {table} DROP CONSTRAINT {quoted}, ADD CONSTRAINT {quoted} {definition}")];
+    }
+    vec![format!("DROP INDEX {}.{quoted}", quote(&facts.schema)), definition.clone()]
+}
+
+/// The column stays. What only orgscope wanted of it goes: the default needs the extension, NOT NULL the default.
+fn column(facts: &Facts, original: &Original) -> Vec<String> {
+    let Some(now) = &facts.column else { return Vec::new() };
+    let alter = format!("ALTER TABLE {} ALTER COLUMN {}", facts.qualified, facts.column_quoted);
+    let before = original.column.clone().unwrap_or(OriginalColumn { not_null: false, default: None });
+    let mut steps = Vec::new();
+    if now.default != before.default {
+        steps.push(match before.default {
+            Some(default) => format!("{alter} SET DEFAULT {default}"),
+            None => format!("{alter} DROP DEFAULT"),
+        });
+    }
+    if now.not_null && !before.not_null {
+        steps.push(format!("{alter} DROP NOT NULL"));
+    }
+    steps
+}

@@ -1,0 +1,128 @@
+//! Every setting, with its reason. The meaning of a context's settings lives in `context`.
+
+use crate::context::value;
+use pgrx::pg_sys;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use std::ffi::CString;
+
+/// How long a context holds. The default is the only one that is safe behind a transaction pooler.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum Lifetime {
+    #[name = c"transaction"]
+    Transaction,
+    #[name = c"connection"]
+    Connection,
+    #[name = c"session"]
+    Session,
+}
+
+/// Which statements on a scoped table fail when there is no context.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum RequireContext {
+    #[name = c"all"]
+    All,
+    #[name = c"writes"]
+    Writes,
+    #[name = c"off"]
+    Off,
+}
+
+/// Whether one transaction may work for more than one organization.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum ContextChange {
+    #[name = c"once"]
+    Once,
+    #[name = c"free"]
+    Free,
+}
+
+pub static CURRENT_ORG: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+pub static REQUIRE_CONTEXT: GucSetting<RequireContext> =
+    GucSetting::<RequireContext>::new(RequireContext::All);
+pub static CONTEXT_LIFETIME: GucSetting<Lifetime> = GucSetting::<Lifetime>::new(Lifetime::Transaction);
+pub static CONTEXT_CHANGE: GucSetting<ContextChange> =
+    GucSetting::<ContextChange>::new(ContextChange::Once);
+
+pub fn init() {
+    // The lifetime is defined first: whether a value of current_org counts depends on it.
+    define_rules();
+    define_context();
+    // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
+    // SAFETY: called from _PG_init with a NUL-terminated literal.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"orgscope".as_ptr()) };
+}
+
+fn define_rules() {
+    // SAFETY: the hook is a plain function that only writes backend state.
+    unsafe {
+        GucRegistry::define_enum_guc_with_hooks(
+            c"orgscope.context_lifetime",
+            c"How long an organization context holds.",
+            c"transaction: it ends with the transaction that set it. connection: values of the startup packet, ALTER ROLE and ALTER DATABASE count too. session: a plain SET counts too.",
+            &CONTEXT_LIFETIME,
+            GucContext::Suset,
+            GucFlags::default(),
+            None,
+            Some(value::assign_lifetime),
+            None,
+        );
+    }
+    GucRegistry::define_enum_guc(
+        c"orgscope.context_change",
+        c"Whether one transaction may use more than one organization.",
+        c"once: a transaction that has used one organization cannot turn to another.",
+        &CONTEXT_CHANGE,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"orgscope.require_context",
+        c"Which statements on a scoped table fail when no organization is set.",
+        c"all: reads and writes. writes: writes; reads are empty. off: none; reads are empty.",
+        &REQUIRE_CONTEXT,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+fn define_context() {
+    // SAFETY: the hooks keep guc.c's rules: the check hook allocates `extra` with malloc, the assign hook cannot fail.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"orgscope.current_org",
+            c"The organization this transaction works for.",
+            c"A uuid, or empty for none. Set it with SET LOCAL, set_config(..., true) or orgscope.set_current_org().",
+            &CURRENT_ORG,
+            GucContext::Userset,
+            // Never a default organization for everybody, so not in postgresql.conf and not by ALTER SYSTEM.
+            GucFlags::DISALLOW_IN_FILE,
+            Some(value::check_current_org),
+            Some(value::assign_current_org),
+            None,
+        );
+    }
+    GucRegistry::define_string_guc(
+        c"orgscope.actor",
+        c"The application's user, copied into audit rows.",
+        c"",
+        &ACTOR,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"orgscope.reason",
+        c"Why this is done, copied into audit rows.",
+        c"",
+        &REASON,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+}
+
+/// A text setting, None when empty.
+pub fn text(setting: &'static GucSetting<Option<CString>>) -> Option<String> {
+    let value = setting.get()?.to_string_lossy().into_owned();
+    (!value.is_empty()).then_some(value)
+}

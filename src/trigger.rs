@@ -1,0 +1,136 @@
+//! One call of a trigger function: the table, the event, and the organization in the old and new row. The name of the
+//! organization column is the trigger's only argument.
+
+use crate::context::value::Org;
+use crate::error::Error;
+use crate::pg::{self, Call, uuid_datum};
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl Event {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+pub struct Trigger(*mut pg_sys::TriggerData);
+
+impl Trigger {
+    /// Refuses a call from SQL: the functions make sense only inside a trigger.
+    pub fn of(call: Call, function: &'static str) -> Result<Self, Error> {
+        // SAFETY: a trigger call carries a TriggerData node in `context`, any other call NULL or another node.
+        unsafe {
+            let context = (*call.0).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+                return Err(Error::NotATrigger { function });
+            }
+            Ok(Self(context.cast()))
+        }
+    }
+
+    pub fn table(&self) -> pg_sys::Oid {
+        // SAFETY: the relation is open for the whole call.
+        unsafe { (*(*self.0).tg_relation).rd_id }
+    }
+
+    pub fn event(&self) -> Event {
+        // SAFETY: TriggerData is valid for the call.
+        match unsafe { (*self.0).tg_event } & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => Event::Insert,
+            pg_sys::TRIGGER_EVENT_DELETE => Event::Delete,
+            _ => Event::Update,
+        }
+    }
+
+    fn old(&self) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: for UPDATE and DELETE tg_trigtuple is the old row.
+        (self.event() != Event::Insert).then(|| unsafe { (*self.0).tg_trigtuple })
+    }
+
+    fn new(&self) -> Option<pg_sys::HeapTuple> {
+        // SAFETY: the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE.
+        match self.event() {
+            Event::Insert => Some(unsafe { (*self.0).tg_trigtuple }),
+            Event::Update => Some(unsafe { (*self.0).tg_newtuple }),
+            Event::Delete => None,
+        }
+    }
+
+    /// What the trigger function returns to let the row through.
+    pub fn row(&self) -> pg_sys::Datum {
+        self.new().or(self.old()).map_or(pg_sys::Datum::null(), pg_sys::Datum::from)
+    }
+
+    pub fn old_org(&self) -> Result<Option<Org>, Error> {
+        self.org_of(self.old())
+    }
+
+    pub fn new_org(&self) -> Result<Option<Org>, Error> {
+        self.org_of(self.new())
+    }
+
+    fn org_of(&self, row: Option<pg_sys::HeapTuple>) -> Result<Option<Org>, Error> {
+        let Some(row) = row else { return Ok(None) };
+        let column = self.attribute()?;
+        let mut is_null = false;
+        // SAFETY: the tuple belongs to the relation whose descriptor is used; the column is a uuid, checked below.
+        unsafe {
+            let description = (*(*self.0).tg_relation).rd_att;
+            let value = pg_sys::heap_getattr(row, column.into(), description, &mut is_null);
+            Ok((!is_null).then(|| *value.cast_mut_ptr::<Org>()))
+        }
+    }
+
+    /// The row with its organization set.
+    pub fn with_org(&self, org: Org) -> Result<pg_sys::Datum, Error> {
+        let Some(row) = self.new() else { return Ok(self.row()) };
+        let mut column = self.attribute()?.into();
+        let (mut value, mut is_null) = (uuid_datum(org), false);
+        // SAFETY: one column, one value, one flag, of the relation the tuple belongs to.
+        Ok(pg_sys::Datum::from(unsafe {
+            let description = (*(*self.0).tg_relation).rd_att;
+            pg_sys::heap_modify_tuple_by_cols(row, description, 1, &mut column, &mut value, &mut is_null)
+        }))
+    }
+
+    pub fn column(&self) -> Option<String> {
+        self.column_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
+    fn column_name(&self) -> Option<&CStr> {
+        // SAFETY: tgargs has tgnargs NUL-terminated strings and lives as long as the relation is open.
+        unsafe {
+            let trigger = (*self.0).tg_trigger;
+            ((*trigger).tgnargs > 0).then(|| CStr::from_ptr(*(*trigger).tgargs))
+        }
+    }
+
+    /// Attribute number of the organization column. Its type is checked: reading 16 bytes of anything else would read
+    /// past the value.
+    fn attribute(&self) -> Result<i16, Error> {
+        let Some(name) = self.column_name() else {
+            return Err(Error::Internal { what: "trigger has no column argument".into() });
+        };
+        // SAFETY: syscache look-ups by table and name.
+        unsafe {
+            let number = pg_sys::get_attnum(self.table(), name.as_ptr());
+            if number <= 0 || pg_sys::get_atttype(self.table(), number) != pg_sys::UUIDOID {
+                let table = pg::text_of(pg_sys::get_rel_name(self.table())).unwrap_or_default();
+                let column = name.to_string_lossy();
+                return Err(Error::Internal { what: format!("table \"{table}\" has no uuid column \"{column}\"") });
+            }
+            Ok(number)
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The hook on utility statements: SET without LOCAL, and DROP of the extension.
+//!
+//! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
+//! with every field they began with.
+
+use crate::context::lifetime;
+use crate::error::Error;
+use crate::guard::ddl;
+use crate::pg::{entry, raw};
+use pgrx::pg_sys;
+use std::ffi::c_char;
+
+static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
+
+pub fn init() {
+    // SAFETY: _PG_init runs once per process; hooks are plain pointers, and the one found is called after ours.
+    unsafe {
+        NEXT = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(utility);
+    }
+}
+
+/// Plain frame.
+unsafe extern "C-unwind" fn utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        if matches!((*node).type_, pg_sys::NodeTag::T_VariableSetStmt | pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt) {
+            entry(|| before(node));
+        }
+        let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
+        next(statement, query, read_only_tree, context, params, environment, dest, completion)
+    }
+}
+
+unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
+    // SAFETY: each cast follows the node's tag.
+    unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_VariableSetStmt => lifetime::check_set(&*node.cast()),
+            pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
+            pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
+            _ => Ok(()),
+        }
+    }
+}
