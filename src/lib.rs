@@ -13,6 +13,8 @@ mod policy;
 mod scope;
 mod settings;
 mod spi;
+#[cfg(any(test, feature = "pg_test"))]
+mod tests;
 mod trigger;
 mod utility;
 

@@ -118,6 +118,17 @@ pub fn boundary<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Runs `f`; a PostgreSQL error with this SQLSTATE becomes ours. The transaction is lost either way: nothing may go on
+/// after it but the raise.
+pub fn replace_error<R>(code: &str, f: impl FnOnce() -> R, error: impl FnOnce() -> Error) -> Result<R, Error> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast::<Caught>() {
+        // SAFETY: the error was copied whole when it was caught.
+        Ok(caught) if unsafe { (*caught.0).sqlerrcode } == sqlstate(code) => error(),
+        Ok(caught) => resume_unwind(caught),
+        Err(other) => resume_unwind(other),
+    })
+}
+
 /// The outermost frame of every function PostgreSQL calls: runs the body, then returns or raises.
 pub fn entry<R>(body: impl FnOnce() -> Result<R, Error>) -> R {
     let thrown = match catch_unwind(AssertUnwindSafe(body)) {

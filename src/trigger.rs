@@ -54,17 +54,19 @@ impl Trigger {
     }
 
     fn old(&self) -> Option<pg_sys::HeapTuple> {
-        // SAFETY: for UPDATE and DELETE tg_trigtuple is the old row.
-        (self.event() != Event::Insert).then(|| unsafe { (*self.0).tg_trigtuple })
+        // SAFETY: for UPDATE and DELETE tg_trigtuple is the old row, NULL in a statement trigger.
+        let row = unsafe { (*self.0).tg_trigtuple };
+        (self.event() != Event::Insert && !row.is_null()).then_some(row)
     }
 
     fn new(&self) -> Option<pg_sys::HeapTuple> {
-        // SAFETY: the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE.
-        match self.event() {
-            Event::Insert => Some(unsafe { (*self.0).tg_trigtuple }),
-            Event::Update => Some(unsafe { (*self.0).tg_newtuple }),
-            Event::Delete => None,
-        }
+        // SAFETY: the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE, NULL in a statement trigger.
+        let row = match self.event() {
+            Event::Insert => unsafe { (*self.0).tg_trigtuple },
+            Event::Update => unsafe { (*self.0).tg_newtuple },
+            Event::Delete => return None,
+        };
+        (!row.is_null()).then_some(row)
     }
 
     /// What the trigger function returns to let the row through.

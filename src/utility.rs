@@ -1,4 +1,4 @@
-//! The hook on utility statements: SET without LOCAL, and DROP of the extension.
+//! The hook on utility statements: SET without LOCAL, DROP of the extension, and foreign keys added to scoped tables.
 //!
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::guard::ddl;
 use crate::pg::{entry, raw};
 use pgrx::pg_sys;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_int};
 
 static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
 
@@ -34,12 +34,26 @@ unsafe extern "C-unwind" fn utility(
     // SAFETY: the arguments are PostgreSQL's and passed on as they came.
     unsafe {
         let node = (*statement).utilityStmt;
-        if matches!((*node).type_, pg_sys::NodeTag::T_VariableSetStmt | pg_sys::NodeTag::T_DropStmt | pg_sys::NodeTag::T_DropOwnedStmt) {
+        let (mut user, mut security) = (pg_sys::InvalidOid, 0);
+        let checks_keys = ddl::checks_foreign_keys(node);
+        if checks_keys {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
+            pg_sys::SetUserIdAndSecContext(user, security | pg_sys::SECURITY_NOFORCE_RLS as c_int);
+        } else if concerns_us((*node).type_) {
             entry(|| before(node));
         }
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
-        next(statement, query, read_only_tree, context, params, environment, dest, completion)
+        next(statement, query, read_only_tree, context, params, environment, dest, completion);
+        if checks_keys {
+            pg_sys::SetUserIdAndSecContext(user, security);
+        }
     }
+}
+
+/// The first look at every utility statement, BEGIN and COMMIT among them.
+fn concerns_us(tag: pg_sys::NodeTag) -> bool {
+    use pg_sys::NodeTag::{T_DropOwnedStmt, T_DropStmt, T_VariableSetStmt};
+    matches!(tag, T_VariableSetStmt | T_DropStmt | T_DropOwnedStmt)
 }
 
 unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {

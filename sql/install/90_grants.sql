@@ -1,5 +1,20 @@
 -- Who may what. Functions keep EXECUTE for PUBLIC: each checks what its caller may do.
 
+-- ALTER DEFAULT PRIVILEGES may have granted the new tables to application roles.
+DO $$
+DECLARE
+    grantee text;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+        FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'orgscope'::pg_catalog.regnamespace AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE 'REVOKE ALL ON ALL TABLES IN SCHEMA orgscope FROM ' || grantee;
+        EXECUTE 'REVOKE ALL ON ALL SEQUENCES IN SCHEMA orgscope FROM ' || grantee;
+    END LOOP;
+END $$;
+
 GRANT USAGE ON SCHEMA orgscope TO PUBLIC;
 GRANT SELECT ON orgscope.organization TO PUBLIC;
 -- A table's owner needs it to point a foreign key at organization. What it gives away: whether a guessed id exists.

@@ -38,6 +38,34 @@ fn refuse_while_scoped() -> Result<(), Error> {
     }
 }
 
+/// Whether an ALTER TABLE makes PostgreSQL look through a table for rows that break a foreign key. It does that as the
+/// table's owner, and under FORCE ROW LEVEL SECURITY it would look at the current organization's rows only and call the
+/// key valid, or fail without a context. So FORCE is suspended for the statement, as for the key's own checks later.
+///
+/// Plain frame: called for every utility statement.
+pub unsafe fn checks_foreign_keys(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: each cast follows the node's tag.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_AlterTableStmt
+            && nodes::<pg_sys::AlterTableCmd>((*node.cast::<pg_sys::AlterTableStmt>()).cmds).any(|command| {
+                let definition = (*command).def;
+                match (*command).subtype {
+                    pg_sys::AlterTableType::AT_ValidateConstraint => true,
+                    pg_sys::AlterTableType::AT_AddConstraint => is_foreign_key(definition.cast()),
+                    pg_sys::AlterTableType::AT_AddColumn => {
+                        nodes((*definition.cast::<pg_sys::ColumnDef>()).constraints).any(|c| is_foreign_key(c))
+                    }
+                    _ => false,
+                }
+            })
+    }
+}
+
+unsafe fn is_foreign_key(constraint: *mut pg_sys::Constraint) -> bool {
+    // SAFETY: the parser puts Constraint nodes here.
+    unsafe { (*constraint).contype == pg_sys::ConstrType::CONSTR_FOREIGN }
+}
+
 fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
     // SAFETY: the parser's list of pointers to nodes of the type the caller names, alive for the whole statement.
     let length = if list.is_null() { 0 } else { unsafe { (*list).length as usize } };

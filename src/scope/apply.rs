@@ -1,7 +1,7 @@
 //! Runs a plan. All of it happens in the caller's transaction: it is done whole, or not at all.
 
 use crate::error::Error;
-use crate::pg::{as_superuser, boundary};
+use crate::pg::{as_superuser, boundary, replace_error};
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
@@ -27,9 +27,20 @@ pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
         if step.kind == "not null" || (step.kind == "foreign key" && facts.rows.any) {
             check_rows(facts)?;
         }
-        spi::execute(&step.sql, &[]);
+        replace_error("23505", || spi::execute(&step.sql, &[]), || duplicates(facts))?;
     }
     Ok(())
+}
+
+/// Values that are unique for each organization need not be unique in the whole table. PostgreSQL's own error would show
+/// one of them.
+fn duplicates(facts: &Facts) -> Error {
+    Error::Conflict {
+        table: Some(facts.table_name()),
+        message: format!("cannot change what is unique in table \"{}\"", facts.table),
+        detail: "Rows of different organizations hold equal values where the original index allows none.".into(),
+        hint: "Make the values unique in the whole table, or drop the index that is now unique per organization, then try again.".into(),
+    }
 }
 
 fn check_rows(facts: &Facts) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
     pub schema: String,
+    pub schema_quoted: String,
     pub table: String,
     /// Schema and table as PostgreSQL quotes them, and that as a string literal.
     pub qualified: String,

@@ -2,6 +2,7 @@
 -- search_path is pinned by the calling function, so every printed name is qualified.
 SELECT jsonb_build_object(
     'schema', n.nspname,
+    'schema_quoted', quote_ident(n.nspname),
     'table', c.relname,
     'qualified', format('%I.%I', n.nspname, c.relname),
     'literal', quote_literal(format('%I.%I', n.nspname, c.relname)),

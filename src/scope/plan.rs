@@ -115,7 +115,7 @@ impl Plan<'_> {
                     self.alter("unique", EXCLUSIVE, &change, reason);
                 }
                 (None, Some(definition)) => {
-                    let drop = format!("DROP INDEX {}.{}", quote(&facts.schema), index.quoted);
+                    let drop = format!("DROP INDEX {}.{}", facts.schema_quoted, index.quoted);
                     self.add("unique", EXCLUSIVE, drop, "replaced by the next step");
                     self.add("unique", SHARE, definition, reason);
                 }
@@ -238,7 +238,12 @@ pub fn scoped_definition(index: &Index, column: &str) -> Option<String> {
     }
 }
 
-pub fn quote(name: &str) -> String {
+/// Quotes a generated name where PostgreSQL would. Its suffix keeps it from being a keyword.
+fn quote(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if name.bytes().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        return name.into();
+    }
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

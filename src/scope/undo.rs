@@ -3,7 +3,7 @@
 use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::Facts;
-use crate::scope::plan::{kept, quote, scoped_definition};
+use crate::scope::plan::{kept, scoped_definition};
 use serde::{Deserialize, Serialize};
 
 /// Kept in the registry when a table is scoped.
@@ -71,7 +71,7 @@ fn inverse(facts: &Facts, step: &Step) -> Option<String> {
         "foreign key" => name(" ADD CONSTRAINT ", " FOREIGN KEY ")
             .map(|key| format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {key}", facts.qualified)),
         "index" => name("CREATE INDEX ", " ON ")
-            .map(|index| format!("DROP INDEX IF EXISTS {}.{index}", quote(&facts.schema))),
+            .map(|index| format!("DROP INDEX IF EXISTS {}.{index}", facts.schema_quoted)),
         _ => None,
     }
 }
@@ -116,7 +116,7 @@ fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
         let table = &facts.qualified;
         return vec![format!("ALTER TABLE {table} DROP CONSTRAINT {quoted}, ADD CONSTRAINT {quoted} {definition}")];
     }
-    vec![format!("DROP INDEX {}.{quoted}", quote(&facts.schema)), definition.clone()]
+    vec![format!("DROP INDEX {}.{quoted}", facts.schema_quoted), definition.clone()]
 }
 
 /// The column stays. What only orgscope wanted of it goes: the default needs the extension, NOT NULL the default.

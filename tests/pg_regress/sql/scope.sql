@@ -1,0 +1,120 @@
+-- scope: plan, enable, repair, disable. As the table's owner.
+SET ROLE owner;
+CREATE TABLE customer (id int PRIMARY KEY, email text UNIQUE, name text);
+CREATE UNIQUE INDEX customer_lower_name ON customer (lower(name)) WHERE name <> '';
+INSERT INTO customer VALUES (1, 'ann@example.org', 'Ann'), (2, 'bob@example.org', 'Bob');
+
+-- Rows without an organization: somebody must say whose they are.
+SELECT * FROM orgscope.plan_org_scoping('customer');
+\echo :SQLSTATE
+SELECT step, kind, sql, lock FROM orgscope.plan_org_scoping('customer',
+    options => '{"backfill": "11111111-1111-7111-8111-111111111111", "on_delete": "cascade"}');
+-- A plan changes nothing.
+SELECT count(*) FROM orgscope.scoped_tables;
+
+-- An expression that leaves a row out, or names nobody: nothing is changed.
+SELECT count(*) FROM orgscope.enable_org_scoping('customer',
+    options => '{"backfill": "CASE id WHEN 1 THEN ''11111111-1111-7111-8111-111111111111''::uuid END"}');
+\echo :SQLSTATE
+SELECT count(*) FROM orgscope.enable_org_scoping('customer',
+    options => '{"backfill": "33333333-3333-7333-8333-333333333333"}');
+\echo :SQLSTATE
+SELECT * FROM customer ORDER BY id;
+
+-- Misspelt options list the known ones.
+SELECT count(*) FROM orgscope.enable_org_scoping('customer', options => '{"backfil": "x"}');
+\echo :SQLSTATE
+
+SELECT count(*) AS steps FROM orgscope.enable_org_scoping('customer',
+    options => '{"backfill": "CASE id WHEN 1 THEN ''11111111-1111-7111-8111-111111111111''::uuid ELSE ''22222222-2222-7222-8222-222222222222'' END"}');
+-- Idempotent.
+SELECT count(*) AS steps FROM orgscope.enable_org_scoping('customer');
+SELECT target, column_name, options, protected, enabled_by = session_user AS by_us FROM orgscope.scoped_tables;
+\d customer
+RESET ROLE;
+
+-- What was changed comes back.
+DROP POLICY orgscope_floor ON customer;
+ALTER POLICY orgscope_base ON customer USING (true);
+ALTER TABLE customer NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE customer DISABLE TRIGGER orgscope_truncate;
+DROP TRIGGER "~orgscope_guard" ON customer;
+ALTER TABLE customer ALTER organization_id DROP NOT NULL, ALTER organization_id DROP DEFAULT;
+SELECT protected FROM orgscope.scoped_tables;
+SELECT step, kind, sql FROM orgscope.repair_org_scoping('customer');
+SELECT protected FROM orgscope.scoped_tables;
+SELECT count(*) AS steps FROM orgscope.repair_org_scoping('customer');
+
+-- The inverse: as before, but for the column.
+SELECT step, kind, sql FROM orgscope.disable_org_scoping('customer');
+\d customer
+SELECT count(*) FROM orgscope.scoped_tables;
+SELECT * FROM orgscope.disable_org_scoping('customer');
+\echo :SQLSTATE
+SELECT * FROM orgscope.repair_org_scoping('customer');
+
+-- Again, now that the column is there with its values.
+SELECT count(*) AS steps FROM orgscope.enable_org_scoping('customer');
+SELECT * FROM orgscope.enable_org_scoping('customer', 'other_column');
+\echo :SQLSTATE
+
+-- A dropped table leaves the registry.
+DROP TABLE customer;
+SELECT count(*) FROM orgscope.scoped_tables;
+
+-- Not the owner.
+CREATE TABLE plain (id int);
+SET ROLE app;
+SELECT * FROM orgscope.plan_org_scoping('plain');
+\echo :SQLSTATE
+SELECT * FROM orgscope.enable_org_scoping('plain');
+\echo :SQLSTATE
+RESET ROLE;
+
+-- What cannot be scoped says why.
+CREATE VIEW a_view AS SELECT * FROM plain;
+CREATE MATERIALIZED VIEW a_matview AS SELECT * FROM plain;
+CREATE TABLE parted (id int) PARTITION BY LIST (id);
+CREATE TABLE part PARTITION OF parted DEFAULT;
+CREATE TEMP TABLE temporary (id int);
+CREATE TABLE typed (organization_id text);
+CREATE TABLE computed (id int, organization_id uuid GENERATED ALWAYS AS (NULL::uuid) STORED);
+CREATE TABLE company (id uuid PRIMARY KEY);
+CREATE TABLE pointing (organization_id uuid REFERENCES company);
+SELECT orgscope.enable_org_scoping('a_view');
+SELECT orgscope.enable_org_scoping('a_matview');
+SELECT orgscope.enable_org_scoping('parted');
+SELECT orgscope.enable_org_scoping('part');
+SELECT orgscope.enable_org_scoping('temporary');
+SELECT orgscope.enable_org_scoping('orgscope.audit_log');
+SELECT orgscope.enable_org_scoping('typed');
+SELECT orgscope.enable_org_scoping('computed');
+SELECT orgscope.enable_org_scoping('pointing');
+SELECT orgscope.enable_org_scoping(NULL);
+\echo :SQLSTATE
+DROP TABLE typed, computed, pointing, company, parted, temporary;
+DROP MATERIALIZED VIEW a_matview;
+DROP VIEW a_view;
+DROP TABLE plain;
+
+-- Any identifier, any key, another column.
+CREATE SCHEMA "Odd ""schema""";
+CREATE TABLE "Odd ""schema"""."Tàble with 'quotes' and sixty-three bytes, as many as there are" (
+    "Org-Id" uuid, a int, "B b" text, PRIMARY KEY (a, "B b"), UNIQUE ("B b") DEFERRABLE INITIALLY DEFERRED);
+SELECT count(*) AS steps FROM orgscope.enable_org_scoping('"Odd ""schema"""."Tàble with ''quotes'' and sixty-three bytes, as many as there are"', 'Org-Id');
+SELECT count(*) AS steps FROM orgscope.enable_org_scoping('"Odd ""schema"""."Tàble with ''quotes'' and sixty-three bytes, as many as there are"', 'Org-Id');
+SELECT protected FROM orgscope.scoped_tables;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = (SELECT target FROM orgscope.scoped_tables) ORDER BY contype, conname;
+SELECT count(*) > 0 AS undone FROM orgscope.disable_org_scoping((SELECT target FROM orgscope.scoped_tables));
+SET client_min_messages = warning;
+DROP SCHEMA "Odd ""schema""" CASCADE;
+RESET client_min_messages;
+
+-- Uniqueness that has to stay, and a team's own policies.
+CREATE TABLE code (code text UNIQUE NOT NULL, label text UNIQUE, organization_id uuid);
+CREATE TABLE code_use (code text REFERENCES code (code));
+CREATE POLICY team ON code FOR SELECT USING (label <> 'hidden');
+SELECT kind, sql FROM orgscope.plan_org_scoping('code') WHERE kind IN ('unique', 'policy', 'index');
+SELECT kind, sql FROM orgscope.plan_org_scoping('code', options => '{"unique": "keep", "index": "none"}') WHERE kind IN ('unique', 'index');
+DROP TABLE code_use, code;
