@@ -30,6 +30,7 @@ pub mod raw {
         pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
         pub fn ReThrowError(error: *mut pg_sys::ErrorData);
         pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
+        pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn SPI_connect() -> c_int;
         pub fn SPI_finish() -> c_int;
         pub fn SPI_execute_with_args(
@@ -93,6 +94,9 @@ struct Caught(*mut pg_sys::ErrorData);
 unsafe impl Send for Caught {}
 
 /// Calls C code that may raise, and turns a raise into unwinding that [`entry`] re-throws unchanged.
+///
+/// The closure calls functions of [`raw`] only: the guard of a pgrx wrapper would unwind through the C frame in here,
+/// which ends the process.
 pub fn boundary<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: this is PG_TRY: the stacks are saved before and put back on both ways out, and after a jump the error is
     // copied out of ErrorContext before it is flushed, as PG_CATCH does.

@@ -1,7 +1,7 @@
 //! Runs a plan. All of it happens in the caller's transaction: it is done whole, or not at all.
 
 use crate::error::Error;
-use crate::pg::{as_superuser, boundary, replace_error};
+use crate::pg::{as_superuser, boundary, raw, replace_error};
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
@@ -16,7 +16,7 @@ pub fn lock(target: pg_sys::Oid) -> Result<(), Error> {
     // Reading the facts asks for ownership before anybody waits for a lock held by us.
     crate::scope::facts::require_owner(target)?;
     // SAFETY: takes a lock that ends with the transaction.
-    boundary(|| unsafe { pg_sys::LockRelationOid(target, pg_sys::AccessExclusiveLock as i32) });
+    boundary(|| unsafe { raw::LockRelationOid(target, pg_sys::AccessExclusiveLock as i32) });
     Ok(())
 }
 
