@@ -16,7 +16,7 @@ pub struct Report {
     pub message: String,
     pub detail: String,
     pub hint: String,
-    pub table: Option<TableName>,
+    pub table: Option<Box<TableName>>,
 }
 
 /// Why a context counts for nothing.
@@ -49,14 +49,14 @@ pub enum Refused {
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("{}", self.clone_message())]
 pub enum Error {
-    NoContext { table: Option<TableName>, why: Absent },
-    WrongOrganization { table: TableName, what: Foreign },
+    NoContext { table: Option<Box<TableName>>, why: Absent },
+    WrongOrganization { table: Box<TableName>, what: Foreign },
     ContextRefused(Refused),
     UnknownOrganization,
     SuspendedOrganization,
     NullOrganization,
-    Conflict { table: Option<TableName>, message: String, detail: String, hint: String },
-    NotOwner { table: TableName },
+    Conflict { table: Option<Box<TableName>>, message: String, detail: String, hint: String },
+    NotOwner { table: Box<TableName> },
     ExtensionInUse { tables: u64 },
     AuditImmutable { operation: &'static str },
     NotATrigger { function: &'static str },
@@ -135,7 +135,7 @@ fn report(sqlstate: &'static str, message: &str, detail: &str, hint: &str) -> Re
     Report { sqlstate, message: message.into(), detail: detail.into(), hint: hint.into(), table: None }
 }
 
-fn no_context(table: Option<TableName>, why: Absent) -> Report {
+fn no_context(table: Option<Box<TableName>>, why: Absent) -> Report {
     let message = match &table {
         Some(name) => format!("no organization context for table \"{}\"", name.table),
         None => "no organization context".into(),
@@ -153,7 +153,7 @@ fn no_context(table: Option<TableName>, why: Absent) -> Report {
     Report { table, ..report("OS001", &message, detail, hint) }
 }
 
-fn wrong_organization(table: TableName, what: Foreign) -> Report {
+fn wrong_organization(table: Box<TableName>, what: Foreign) -> Report {
     let name = &table.table;
     let (message, detail, hint) = match what {
         Foreign::Insert => (
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn messages_follow_the_house_style() {
-        let table = TableName { schema: "s".into(), table: "t".into(), column: None };
+        let table = Box::new(TableName { schema: "s".into(), table: "t".into(), column: None });
         let all = [
             Error::NoContext { table: None, why: Absent::Unset },
             Error::NoContext { table: Some(table.clone()), why: Absent::FromConnection },

@@ -13,7 +13,7 @@ mod policy;
 mod scope;
 mod settings;
 mod spi;
-#[cfg(any(test, feature = "pg_test"))]
+#[cfg(feature = "pg_test")]
 mod tests;
 mod trigger;
 mod utility;

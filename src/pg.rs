@@ -106,7 +106,7 @@ pub fn boundary<T>(f: impl FnOnce() -> T) -> T {
         let callbacks = pg_sys::error_context_stack;
         let mut result = MaybeUninit::uninit();
         let jumped = call_with_sigsetjmp(false, |buffer| {
-            pg_sys::PG_exception_stack = std::mem::transmute::<*const SigJmpBufFields, _>(buffer);
+            pg_sys::PG_exception_stack = buffer.cast_mut().cast();
             result.write(f());
             0
         });
@@ -142,9 +142,7 @@ pub fn entry<R>(body: impl FnOnce() -> Result<R, Error>) -> R {
             Ok(caught) => Thrown::Postgres(caught.0),
             // pgrx's own guard knows how to report a panic or an error caught by one of its wrappers.
             // SAFETY: called on the backend's thread, as every entry point is.
-            Err(payload) => unsafe {
-                pg_sys::submodules::panic::pgrx_extern_c_guard(move || resume_unwind(payload))
-            },
+            Err(payload) => unsafe { pg_sys::submodules::panic::pgrx_extern_c_guard(move || resume_unwind(payload)) },
         },
     };
     // SAFETY: nothing on this frame needs dropping any more: `Thrown` is Copy, its strings belong to PostgreSQL.
@@ -245,11 +243,9 @@ macro_rules! pg_function {
         $(#[$doc])*
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
-            $crate::pg::entry(|| {
-                let $call = $crate::pg::Call(fcinfo);
-                let result: Result<Option<pgrx::pg_sys::Datum>, $crate::error::Error> = (|| $body)();
-                result.map(|value| $call.result(value))
-            })
+            fn body($call: $crate::pg::Call) -> Result<Option<pgrx::pg_sys::Datum>, $crate::error::Error> $body
+            let call = $crate::pg::Call(fcinfo);
+            $crate::pg::entry(|| body(call).map(|value| call.result(value)))
         }
     };
 }
@@ -317,9 +313,7 @@ pub fn uuid_datum(bytes: [u8; 16]) -> pg_sys::Datum {
 
 pub fn text_datum(text: &str) -> pg_sys::Datum {
     // SAFETY: cstring_to_text_with_len copies exactly the bytes given.
-    pg_sys::Datum::from(unsafe {
-        pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as c_int)
-    })
+    pg_sys::Datum::from(unsafe { pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), text.len() as c_int) })
 }
 
 /// Runs `f` as the bootstrap superuser in a security-restricted operation, as the referential-integrity triggers run

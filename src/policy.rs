@@ -55,15 +55,13 @@ enum When {
     Null,
     /// Also a NULL without a context, which is not distinct from it.
     NotCurrent,
-    NeedsGuard { old: &'static str, new: &'static str },
+    NeedsGuard {
+        old: &'static str,
+        new: &'static str,
+    },
 }
 
-const fn last_word(
-    name: &'static str,
-    event: &'static str,
-    old: &'static str,
-    new: &'static str,
-) -> Guard {
+const fn last_word(name: &'static str, event: &'static str, old: &'static str, new: &'static str) -> Guard {
     Guard {
         name,
         reason: "the last word: no trigger of the application can change a row after it",

@@ -39,11 +39,9 @@ pub enum ContextChange {
 pub static CURRENT_ORG: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
-pub static REQUIRE_CONTEXT: GucSetting<RequireContext> =
-    GucSetting::<RequireContext>::new(RequireContext::All);
+pub static REQUIRE_CONTEXT: GucSetting<RequireContext> = GucSetting::<RequireContext>::new(RequireContext::All);
 pub static CONTEXT_LIFETIME: GucSetting<Lifetime> = GucSetting::<Lifetime>::new(Lifetime::Transaction);
-pub static CONTEXT_CHANGE: GucSetting<ContextChange> =
-    GucSetting::<ContextChange>::new(ContextChange::Once);
+pub static CONTEXT_CHANGE: GucSetting<ContextChange> = GucSetting::<ContextChange>::new(ContextChange::Once);
 
 pub fn init() {
     // The lifetime is defined first: whether a value of current_org counts depends on it.

@@ -27,8 +27,7 @@ pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
 fn run<R>(sql: &str, args: &[Option<&str>], fetch: impl FnOnce() -> R) -> (u64, R) {
     let sql = pstrdup(sql);
     let mut types = vec![pg_sys::TEXTOID; args.len()];
-    let mut values: Vec<pg_sys::Datum> =
-        args.iter().map(|a| a.map_or(pg_sys::Datum::null(), text_datum)).collect();
+    let mut values: Vec<pg_sys::Datum> = args.iter().map(|a| a.map_or(pg_sys::Datum::null(), text_datum)).collect();
     let nulls: Vec<u8> = args.iter().map(|a| if a.is_some() { b' ' } else { b'n' }).collect();
     // SAFETY: arrays have args.len() entries and outlive the call; SPI copies what it keeps. A raise unwinds through
     // `boundary`, and the abort that follows closes the SPI connection.

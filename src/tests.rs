@@ -27,9 +27,7 @@ mod tests {
         run("CREATE TABLE public.note (id int PRIMARY KEY)");
         run("GRANT ALL ON public.note TO orgscope_test_app");
         run("SELECT orgscope.enable_org_scoping('public.note')");
-        run(&format!(
-            "INSERT INTO public.note VALUES (1, '{ACME}'), (2, '{ACME}'), (3, '{GLOBEX}')"
-        ));
+        run(&format!("INSERT INTO public.note VALUES (1, '{ACME}'), (2, '{ACME}'), (3, '{GLOBEX}')"));
         run("SET LOCAL ROLE orgscope_test_app");
     }
 

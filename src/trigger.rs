@@ -53,13 +53,13 @@ impl Trigger {
         }
     }
 
-    fn old(&self) -> Option<pg_sys::HeapTuple> {
+    fn old_row(&self) -> Option<pg_sys::HeapTuple> {
         // SAFETY: for UPDATE and DELETE tg_trigtuple is the old row, NULL in a statement trigger.
         let row = unsafe { (*self.0).tg_trigtuple };
         (self.event() != Event::Insert && !row.is_null()).then_some(row)
     }
 
-    fn new(&self) -> Option<pg_sys::HeapTuple> {
+    fn new_row(&self) -> Option<pg_sys::HeapTuple> {
         // SAFETY: the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE, NULL in a statement trigger.
         let row = match self.event() {
             Event::Insert => unsafe { (*self.0).tg_trigtuple },
@@ -71,15 +71,15 @@ impl Trigger {
 
     /// What the trigger function returns to let the row through.
     pub fn row(&self) -> pg_sys::Datum {
-        self.new().or(self.old()).map_or(pg_sys::Datum::null(), pg_sys::Datum::from)
+        self.new_row().or(self.old_row()).map_or(pg_sys::Datum::null(), pg_sys::Datum::from)
     }
 
     pub fn old_org(&self) -> Result<Option<Org>, Error> {
-        self.org_of(self.old())
+        self.org_of(self.old_row())
     }
 
     pub fn new_org(&self) -> Result<Option<Org>, Error> {
-        self.org_of(self.new())
+        self.org_of(self.new_row())
     }
 
     fn org_of(&self, row: Option<pg_sys::HeapTuple>) -> Result<Option<Org>, Error> {
@@ -96,7 +96,7 @@ impl Trigger {
 
     /// The row with its organization set.
     pub fn with_org(&self, org: Org) -> Result<pg_sys::Datum, Error> {
-        let Some(row) = self.new() else { return Ok(self.row()) };
+        let Some(row) = self.new_row() else { return Ok(self.row()) };
         let mut column = self.attribute()?.into();
         let (mut value, mut is_null) = (uuid_datum(org), false);
         // SAFETY: one column, one value, one flag, of the relation the tuple belongs to.

@@ -35,9 +35,8 @@ pub fn count(table: pg_sys::Oid, event: Event, org: Option<Org>) {
     // SAFETY: reads the current transaction state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     COUNTS.with(|counts| {
-        let same = |c: &&mut Count| {
-            c.table == table && c.event == event && c.org == org && c.subtransaction == subtransaction
-        };
+        let same =
+            |c: &&mut Count| c.table == table && c.event == event && c.org == org && c.subtransaction == subtransaction;
         match counts.iter_mut().rev().find(same) {
             Some(found) => found.rows += 1,
             None => counts.push(Count { table, event, org, rows: 1, subtransaction }),

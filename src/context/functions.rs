@@ -37,9 +37,7 @@ pub unsafe extern "C-unwind" fn orgscope_require_org(fcinfo: pg_sys::FunctionCal
 #[cold]
 fn first_use() -> Result<Option<Org>, Error> {
     match use_current()? {
-        None if REQUIRE_CONTEXT.get() == RequireContext::All => {
-            Err(Error::NoContext { table: None, why: absence() })
-        }
+        None if REQUIRE_CONTEXT.get() == RequireContext::All => Err(Error::NoContext { table: None, why: absence() }),
         org => Ok(org),
     }
 }

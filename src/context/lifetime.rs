@@ -25,16 +25,21 @@ pub fn is_session() -> bool {
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        // Deferred triggers and WITH HOLD cursors have run; nothing of this transaction asks for the context any more.
-        // A parallel worker restores its settings in a transaction of its own that commits: it must keep them.
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            if !pg::in_parallel_worker() && !is_session() && leaves_value() {
-                assign(None, pg_sys::GucAction::GUC_ACTION_SET);
-            }
-        }
-        XACT_EVENT_COMMIT | XACT_EVENT_ABORT | XACT_EVENT_PREPARE => end_transaction(),
-        XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PARALLEL_ABORT => end_transaction(),
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => clear_leftover(),
+        XACT_EVENT_COMMIT
+        | XACT_EVENT_ABORT
+        | XACT_EVENT_PREPARE
+        | XACT_EVENT_PARALLEL_COMMIT
+        | XACT_EVENT_PARALLEL_ABORT => end_transaction(),
         _ => {}
+    }
+}
+
+/// Deferred triggers and WITH HOLD cursors have run; nothing of this transaction asks for the context any more. A
+/// parallel worker restores its settings in a transaction of its own that commits: it must keep them.
+fn clear_leftover() {
+    if !pg::in_parallel_worker() && !is_session() && leaves_value() {
+        assign(None, pg_sys::GucAction::GUC_ACTION_SET);
     }
 }
 

@@ -26,11 +26,11 @@ fn is_apply_worker() -> bool {
     unsafe { pg_sys::IsLogicalWorker() }
 }
 
-pub fn table_name(table: pg_sys::Oid, column: Option<String>) -> TableName {
+pub fn table_name(table: pg_sys::Oid, column: Option<String>) -> Box<TableName> {
     // SAFETY: syscache look-ups that return palloc'd names, or NULL when the table is gone.
     unsafe {
         let schema = pg::text_of(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table)));
         let name = pg::text_of(pg_sys::get_rel_name(table));
-        TableName { schema: schema.unwrap_or_default(), table: name.unwrap_or_default(), column }
+        Box::new(TableName { schema: schema.unwrap_or_default(), table: name.unwrap_or_default(), column })
     }
 }

@@ -90,11 +90,14 @@ fn judge(t: &Trigger) -> Result<(), Error> {
         return Err(wrong(t, Foreign::Move));
     }
     match current() {
-        Some(org) if new.or(old).is_some_and(|row| row != org) => Err(wrong(t, match event {
-            Event::Insert => Foreign::Insert,
-            Event::Update => Foreign::Update,
-            Event::Delete => Foreign::Delete,
-        })),
+        Some(org) if new.or(old).is_some_and(|row| row != org) => Err(wrong(
+            t,
+            match event {
+                Event::Insert => Foreign::Insert,
+                Event::Update => Foreign::Update,
+                Event::Delete => Foreign::Delete,
+            },
+        )),
         Some(_) => Ok(()),
         // Without a context there is nothing to fill a NULL with, so that is refused to every role.
         None if new.or(old).is_some() && row_security_bypassed(t.table()) => Ok(()),

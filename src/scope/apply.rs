@@ -5,7 +5,7 @@ use crate::pg::{as_superuser, boundary, raw, replace_error};
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
-use crate::scope::plan::conflict;
+use crate::scope::refuse::conflict;
 use crate::scope::undo::Original;
 use crate::spi;
 use pgrx::pg_sys;

@@ -1,6 +1,7 @@
 //! What the catalogs say about a table. Read as one JSON value, so that the planner is testable without PostgreSQL.
 
-use crate::error::{Error, TableName};
+use crate::error::Error;
+use crate::guard::table_name;
 use crate::pg::as_superuser;
 use crate::scope::options::Options;
 use crate::scope::undo::Original;
@@ -124,8 +125,7 @@ pub fn read(target: pg_sys::Oid, column: &str) -> Result<Facts, Error> {
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     // SAFETY: syscache look-ups by oid; a table that is gone belongs to nobody.
     let owner = unsafe { pg_sys::pg_class_ownercheck(target, pg_sys::GetUserId()) };
-    let table = crate::guard::table_name(target, None);
-    if owner { Ok(()) } else { Err(Error::NotOwner { table: TableName { column: None, ..table } }) }
+    if owner { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
 
 fn rows(facts: &Facts) -> Rows {

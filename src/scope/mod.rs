@@ -5,6 +5,7 @@ mod apply;
 mod facts;
 mod options;
 mod plan;
+mod refuse;
 mod undo;
 
 use crate::error::{Error, TableName};
@@ -106,7 +107,7 @@ fn null_target() -> Error {
 }
 
 impl Facts {
-    pub fn table_name(&self) -> TableName {
-        TableName { schema: self.schema.clone(), table: self.table.clone(), column: None }
+    pub fn table_name(&self) -> Box<TableName> {
+        Box::new(TableName { schema: self.schema.clone(), table: self.table.clone(), column: None })
     }
 }

@@ -5,6 +5,7 @@ use crate::policy::{BASE, FLOOR, GUARDS, Guard, Policy, predicate};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
 use crate::scope::options::{self, OnDelete, Options};
+use crate::scope::refuse;
 use uuid::Uuid;
 
 const EXCLUSIVE: &str = "ACCESS EXCLUSIVE";
@@ -14,8 +15,8 @@ const ROW_EXCLUSIVE: &str = "ROW EXCLUSIVE";
 
 /// The steps that are missing, in order. OS005 when the table cannot be scoped as asked.
 pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
-    refuse_unfit(facts)?;
-    refuse_unfilled(facts, options)?;
+    refuse::unfit(facts)?;
+    refuse::unfilled(facts, options)?;
     let mut plan = Plan { facts, options, steps: Vec::new() };
     plan.column();
     plan.foreign_key();
@@ -53,7 +54,12 @@ impl Plan<'_> {
                 self.alter("column", EXCLUSIVE, &change, "existing rows get the organization without being rewritten");
             }
             (None, _) => {
-                self.alter("column", EXCLUSIVE, &format!("ADD COLUMN {column} uuid"), "every row names its organization");
+                self.alter(
+                    "column",
+                    EXCLUSIVE,
+                    &format!("ADD COLUMN {column} uuid"),
+                    "every row names its organization",
+                );
                 self.backfill(fills);
             }
             (Some(_), _) => self.backfill(fills),
@@ -64,7 +70,12 @@ impl Plan<'_> {
         }
         if !self.facts.column.as_ref().is_some_and(|c| c.not_null) {
             let change = format!("ALTER COLUMN {column} SET NOT NULL");
-            self.alter("not null", EXCLUSIVE, &change, "a row without an organization would be nobody's and everybody's");
+            self.alter(
+                "not null",
+                EXCLUSIVE,
+                &change,
+                "a row without an organization would be nobody's and everybody's",
+            );
         }
     }
 
@@ -126,7 +137,8 @@ impl Plan<'_> {
 
     /// Needed unless an index leads with the column already, or one that this plan makes will.
     fn index(&mut self) {
-        let leads = |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && kept(i).is_none()));
+        let leads =
+            |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && kept(i).is_none()));
         if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
             return;
         }
@@ -140,7 +152,12 @@ impl Plan<'_> {
             self.alter("row security", EXCLUSIVE, "ENABLE ROW LEVEL SECURITY", "policies apply");
         }
         if !self.facts.force_row_security {
-            self.alter("row security", EXCLUSIVE, "FORCE ROW LEVEL SECURITY", "policies apply to the table's owner too");
+            self.alter(
+                "row security",
+                EXCLUSIVE,
+                "FORCE ROW LEVEL SECURITY",
+                "policies apply to the table's owner too",
+            );
         }
     }
 
@@ -203,7 +220,11 @@ impl Plan<'_> {
                 let suffix = if n == 0 { label.to_owned() } else { format!("{label}{n}") };
                 let mut column = column.clone();
                 while table.len() + column.len() + suffix.len() + 2 > 63 {
-                    if table.len() >= column.len() { table.pop() } else { column.pop() };
+                    if table.len() >= column.len() {
+                        table.pop()
+                    } else {
+                        column.pop()
+                    };
                 }
                 format!("{table}_{column}_{suffix}")
             })
@@ -247,75 +268,102 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn refuse_unfit(facts: &Facts) -> Result<(), Error> {
-    let refuse = |detail: &str, hint: String| Err(conflict(facts, detail, hint));
-    if facts.kind != 'r' || facts.is_child || facts.has_children {
-        let what = match facts.kind {
-            'p' => "It is a partitioned table",
-            'v' => "It is a view",
-            'm' => "It is a materialized view",
-            'f' => "It is a foreign table",
-            'r' => "It is a partition, or takes part in inheritance",
-            _ => "It is not a table",
-        };
-        return refuse(&format!("{what}."), "Scope the ordinary tables that hold the rows.".into());
-    }
-    if facts.temporary || facts.system {
-        return refuse(
-            "It is a temporary table, a system table or one of orgscope's own.",
-            "Scope the application's permanent tables.".into(),
-        );
-    }
-    if let Some(registered) = facts.registered.as_ref().filter(|r| r.column_name != facts.column_name) {
-        return refuse(
-            &format!("It is scoped by its column \"{}\" already.", registered.column_name),
-            format!("Call orgscope.disable_org_scoping({}) first.", facts.literal),
-        );
-    }
-    let Some(column) = &facts.column else { return Ok(()) };
-    let name = &facts.column_name;
-    if column.type_name != "uuid" {
-        return refuse(
-            &format!("Its column \"{name}\" has type {}, not uuid.", column.type_name),
-            "Change the column's type to uuid, or name another column as the second argument.".into(),
-        );
-    }
-    if column.generated {
-        return refuse(
-            &format!("Its column \"{name}\" is generated."),
-            "Name another column as the second argument.".into(),
-        );
-    }
-    if facts.foreign_keys.iter().any(|k| !k.to_organization) {
-        return refuse(
-            &format!("Its column \"{name}\" has a foreign key to another table than orgscope.organization."),
-            "Move the organizations to orgscope.organization and drop that foreign key.".into(),
-        );
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
 
-fn refuse_unfilled(facts: &Facts, options: &Options) -> Result<(), Error> {
-    if !facts.rows.without_organization || options.backfill.is_some() {
-        return Ok(());
+    /// An empty, ordinary table with the given names.
+    fn facts(table: &str, column: &str, change: impl FnOnce(&mut Value)) -> Facts {
+        let mut json = json!({
+            "schema": "public", "schema_quoted": "public", "table": table, "qualified": format!("public.{table}"),
+            "literal": format!("'public.{table}'"), "kind": "r", "temporary": false, "system": false, "is_child": false,
+            "has_children": false, "row_security": false, "force_row_security": false, "column_name": column,
+            "column_quoted": column, "column_literal": format!("'{column}'"), "column": null, "foreign_keys": [],
+            "indexes": [], "policies": [], "triggers": [], "taken_names": [], "registered": null
+        });
+        change(&mut json);
+        serde_json::from_value(json).unwrap()
     }
-    let column = &facts.column_name;
-    let call = format!(
-        "orgscope.enable_org_scoping({}, {}, '{{\"backfill\": \"<uuid or SQL expression>\"}}')",
-        facts.literal, facts.column_literal
-    );
-    Err(conflict(
-        facts,
-        &format!("It has rows without a value for \"{column}\"."),
-        format!("Say which organization existing rows belong to: {call}."),
-    ))
-}
 
-pub fn conflict(facts: &Facts, detail: &str, hint: String) -> Error {
-    Error::Conflict {
-        table: Some(facts.table_name()),
-        message: format!("cannot scope table \"{}\"", facts.table),
-        detail: detail.into(),
-        hint,
+    fn index(definition: &str, prefix: &str, constraint: Option<&str>) -> Index {
+        serde_json::from_value(json!({
+            "quoted": "i", "definition": definition, "prefix": prefix, "unique": true, "primary": false, "usable": true,
+            "leads": false, "contains": false, "replica_identity": false, "referenced": false,
+            "constraint": constraint, "exclusion": false
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_plain_table_gets_everything_in_order() {
+        let steps = plan(&facts("t", "org", |_| ()), &Options::default()).unwrap();
+        let mut kinds: Vec<_> = steps.iter().map(|s| s.kind).collect();
+        kinds.dedup();
+        assert_eq!(kinds, ["column", "default", "not null", "foreign key", "index", "row security", "policy", "guard"]);
+        assert!(steps.iter().enumerate().all(|(i, s)| s.step == i + 1));
+    }
+
+    #[test]
+    fn rows_need_a_backfill() {
+        let mut with_rows = facts("t", "org", |_| ());
+        with_rows.rows = crate::scope::facts::Rows { any: true, without_organization: true };
+        assert_eq!(plan(&with_rows, &Options::default()).unwrap_err().report().sqlstate, "OS005");
+        let options = Options { backfill: Some("(SELECT 1)".into()), ..Options::default() };
+        assert!(plan(&with_rows, &options).unwrap().iter().any(|s| s.kind == "backfill"));
+    }
+
+    #[test]
+    fn the_organization_comes_first_in_unique_definitions() {
+        let of = |d: &str, p: &str, c: Option<&str>| scoped_definition(&index(d, p, c), "\"O\"").unwrap();
+        assert_eq!(
+            of("", "", Some("UNIQUE NULLS NOT DISTINCT (a, b) INCLUDE (c)")),
+            "UNIQUE NULLS NOT DISTINCT (\"O\", a, b) INCLUDE (c)"
+        );
+        let prefix = "CREATE UNIQUE INDEX i ON s.\"odd USING btree (\" USING btree (";
+        let definition = format!("{prefix}lower(a)) WHERE (b > 0)");
+        assert_eq!(of(&definition, prefix, None), format!("{prefix}\"O\", lower(a)) WHERE (b > 0)"));
+    }
+
+    proptest! {
+        /// Names of any length and alphabet: what is generated fits, is free, and cannot break out of its quotes.
+        #[test]
+        fn generated_names_fit(table in "[a-zA-Z\"' é漢]{1,20}", column in "\\PC{1,20}", taken in 0..5usize) {
+            let mut f = facts("t", "c", |_| ());
+            (f.table, f.column_name) = (table, column);
+            let unquote = |n: String| match n.strip_prefix('"') {
+                Some(inner) => inner[..inner.len() - 1].replace("\"\"", "\""),
+                None => n,
+            };
+            for _ in 0..taken {
+                let name = unquote(Plan { facts: &f, options: &Options::default(), steps: vec![] }.free_name("fkey"));
+                prop_assert!(name.len() <= 63 && !name.is_empty());
+                prop_assert!(!f.taken_names.contains(&name));
+                f.taken_names.push(name);
+            }
+        }
+
+        /// What a plan makes, the next plan finds: the policies and guards it wants are the ones it would create.
+        #[test]
+        fn a_scoped_table_needs_nothing(column in "[a-z_]{1,10}", unique in any::<bool>()) {
+            let predicate = predicate(&column);
+            let done = facts("t", &column, |j| {
+                j["row_security"] = json!(true);
+                j["force_row_security"] = json!(true);
+                j["column"] = json!({"type": "uuid", "not_null": true, "generated": false, "default": "orgscope.current_org()"});
+                j["foreign_keys"] = json!([{"quoted": "k", "to_organization": true, "validated": true}]);
+                j["indexes"] = json!([{"quoted": "i", "definition": "", "prefix": "", "unique": unique, "primary": false,
+                    "usable": true, "leads": true, "contains": true, "replica_identity": false, "referenced": false,
+                    "constraint": null, "exclusion": false}]);
+                j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
+                    "everywhere": true, "using": predicate, "check": predicate})));
+                j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
+                    "definition": g.create("public.t", &column, &format!("'{column}'")), "always": true, "ours": true})).collect());
+            });
+            prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
+            let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default());
+            prop_assert_eq!(back.iter().filter(|s| s.kind == "guard").count(), GUARDS.len());
+        }
     }
 }

@@ -40,10 +40,7 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
         None => Original {
             row_security: facts.row_security,
             force_row_security: facts.force_row_security,
-            column: facts
-                .column
-                .as_ref()
-                .map(|c| OriginalColumn { not_null: c.not_null, default: c.default.clone() }),
+            column: facts.column.as_ref().map(|c| OriginalColumn { not_null: c.not_null, default: c.default.clone() }),
             ..Original::default()
         },
     };
@@ -70,8 +67,9 @@ fn inverse(facts: &Facts, step: &Step) -> Option<String> {
     match step.kind {
         "foreign key" => name(" ADD CONSTRAINT ", " FOREIGN KEY ")
             .map(|key| format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {key}", facts.qualified)),
-        "index" => name("CREATE INDEX ", " ON ")
-            .map(|index| format!("DROP INDEX IF EXISTS {}.{index}", facts.schema_quoted)),
+        "index" => {
+            name("CREATE INDEX ", " ON ").map(|index| format!("DROP INDEX IF EXISTS {}.{index}", facts.schema_quoted))
+        }
         _ => None,
     }
 }
