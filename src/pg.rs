@@ -106,7 +106,7 @@ pub fn boundary<T>(f: impl FnOnce() -> T) -> T {
         let callbacks = pg_sys::error_context_stack;
         let mut result = MaybeUninit::uninit();
         let jumped = call_with_sigsetjmp(false, |buffer| {
-            pg_sys::PG_exception_stack = buffer.cast_mut().cast();
+            pg_sys::PG_exception_stack = std::ptr::from_ref::<SigJmpBufFields>(buffer).cast_mut().cast();
             result.write(f());
             0
         });
