@@ -16,7 +16,7 @@ pub fn check_drop(statement: &pg_sys::DropStmt) -> Result<(), Error> {
 
 pub fn check_drop_owned(statement: &pg_sys::DropOwnedStmt) -> Result<(), Error> {
     let owner = spi::query(
-        "SELECT pg_catalog.pg_get_userbyid(extowner) FROM pg_catalog.pg_extension WHERE extname = 'orgscope'",
+        "SELECT pg_catalog.pg_get_userbyid(extowner) FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'orgscope'",
         &[],
     );
     let Some(owner) = owner else { return Ok(()) };
@@ -26,13 +26,20 @@ pub fn check_drop_owned(statement: &pg_sys::DropOwnedStmt) -> Result<(), Error> 
     if owns_us { refuse_while_scoped() } else { Ok(()) }
 }
 
+/// Counts tables by their guards, not by the registry: a table that was renamed is protected all the same.
+const SCOPED_TABLES: &str = "SELECT pg_catalog.count(DISTINCT t.tgrelid)::pg_catalog.text \
+     FROM pg_catalog.pg_trigger t \
+     JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid \
+     JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid \
+     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) f.pronamespace \
+     WHERE n.nspname OPERATOR(pg_catalog.=) 'orgscope' AND c.relnamespace OPERATOR(pg_catalog.<>) n.oid";
+
 fn refuse_while_scoped() -> Result<(), Error> {
     // SAFETY: a syscache-free catalog look-up; with missing_ok an absent extension is InvalidOid.
     if unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) } == pg_sys::InvalidOid {
         return Ok(());
     }
-    let count = "SELECT pg_catalog.count(*)::pg_catalog.text FROM orgscope.scoped_tables WHERE target IS NOT NULL";
-    match pg::as_superuser(|| spi::query(count, &[])).and_then(|n| n.parse().ok()) {
+    match pg::as_superuser(|| spi::query(SCOPED_TABLES, &[])).and_then(|n| n.parse().ok()) {
         Some(0) | None => Ok(()),
         Some(tables) => Err(Error::ExtensionInUse { tables }),
     }

@@ -7,6 +7,11 @@ DROP EXTENSION orgscope CASCADE;
 \echo :SQLSTATE
 DROP SCHEMA orgscope CASCADE;
 \echo :SQLSTATE
+-- A renamed table counts too.
+ALTER TABLE kept RENAME TO renamed;
+DROP EXTENSION orgscope CASCADE;
+\echo :SQLSTATE
+ALTER TABLE renamed RENAME TO kept;
 SELECT count(*) > 0 AS undone FROM orgscope.disable_org_scoping('kept');
 DROP EXTENSION orgscope;
 -- The schema is not a member of the extension: it stays, empty.
