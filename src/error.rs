@@ -59,6 +59,8 @@ pub enum Error {
     NotOwner { table: Box<TableName> },
     ExtensionInUse { tables: u64 },
     AuditImmutable { operation: &'static str },
+    ColumnGone { table: Box<TableName>, column: String },
+    Attached { table: Box<TableName> },
     NotATrigger { function: &'static str },
     Internal { what: String },
 }
@@ -115,9 +117,27 @@ impl Error {
                 &format!("{operation} on orgscope.audit_log is refused for every role."),
                 "Add a new row that corrects the record instead.",
             ),
+            Self::ColumnGone { table, column } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS005",
+                    &format!("organization column \"{column}\" of table \"{}\" is not there", table.table),
+                    "It was renamed, dropped, or is no longer a uuid.",
+                    "Give it its name and type back, then call orgscope.repair_org_scoping().",
+                )
+            },
+            Self::Attached { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS006",
+                    &format!("cannot attach scoped table \"{}\" to another table", table.table),
+                    "Its rows could then be read through the other table, without its row security.",
+                    "Call orgscope.disable_org_scoping() for it first.",
+                )
+            },
             Self::NotATrigger { function } => report(
                 "39P01",
-                &format!("function \"orgscope.{function}\" was not called by a trigger"),
+                &format!("function \"orgscope.{function}\" was not called by its trigger"),
                 "It is part of what orgscope.enable_org_scoping() installs on a table.",
                 "Call orgscope.repair_org_scoping() if a table's triggers were changed.",
             ),

@@ -317,16 +317,26 @@ pub fn text_datum(text: &str) -> pg_sys::Datum {
 }
 
 /// Runs `f` as the bootstrap superuser in a security-restricted operation, as the referential-integrity triggers run
-/// as the table's owner: for our own tables, which no role may write. An error restores the role with the transaction.
+/// as the table's owner: for our own tables, which no role may write.
 pub fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
+    let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    with_security(Some(pg_sys::BOOTSTRAP_SUPERUSERID.into()), restricted, f)
+}
+
+/// Runs `f` with FORCE ROW LEVEL SECURITY suspended for the caller's own tables.
+pub fn without_force<R>(f: impl FnOnce() -> R) -> R {
+    with_security(None, pg_sys::SECURITY_NOFORCE_RLS, f)
+}
+
+/// An error restores the user with the transaction.
+fn with_security<R>(user: Option<pg_sys::Oid>, flags: u32, f: impl FnOnce() -> R) -> R {
     // SAFETY: the pair of calls every definer context in PostgreSQL uses; on error AbortTransaction resets both.
     unsafe {
-        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-        pg_sys::SetUserIdAndSecContext(pg_sys::BOOTSTRAP_SUPERUSERID.into(), context | restricted as c_int);
+        let (mut before, mut context) = (pg_sys::InvalidOid, 0);
+        pg_sys::GetUserIdAndSecContext(&mut before, &mut context);
+        pg_sys::SetUserIdAndSecContext(user.unwrap_or(before), context | flags as c_int);
         let result = f();
-        pg_sys::SetUserIdAndSecContext(user, context);
+        pg_sys::SetUserIdAndSecContext(before, context);
         result
     }
 }

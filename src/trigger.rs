@@ -3,7 +3,8 @@
 
 use crate::context::value::Org;
 use crate::error::Error;
-use crate::pg::{self, Call, uuid_datum};
+use crate::guard::table_name;
+use crate::pg::{Call, uuid_datum};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -24,18 +25,40 @@ impl Event {
     }
 }
 
+/// How a trigger function must be attached: anybody may attach it to a table of their own in any other way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    BeforeRow,
+    AfterRow,
+    BeforeStatement,
+    AfterStatement,
+}
+
 pub struct Trigger(*mut pg_sys::TriggerData);
 
 impl Trigger {
-    /// Refuses a call from SQL: the functions make sense only inside a trigger.
-    pub fn of(call: Call, function: &'static str) -> Result<Self, Error> {
+    /// Refuses a call from SQL, and a trigger of another shape: it would have no row where one is read.
+    pub fn of(call: Call, function: &'static str, shape: Shape) -> Result<Self, Error> {
         // SAFETY: a trigger call carries a TriggerData node in `context`, any other call NULL or another node.
         unsafe {
             let context = (*call.0).context;
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
                 return Err(Error::NotATrigger { function });
             }
-            Ok(Self(context.cast()))
+            let trigger = Self(context.cast());
+            if trigger.shape() == Some(shape) { Ok(trigger) } else { Err(Error::NotATrigger { function }) }
+        }
+    }
+
+    /// None for INSTEAD OF.
+    fn shape(&self) -> Option<Shape> {
+        // SAFETY: TriggerData is valid for the call.
+        let event = unsafe { (*self.0).tg_event };
+        let row = event & pg_sys::TRIGGER_EVENT_ROW != 0;
+        match event & pg_sys::TRIGGER_EVENT_TIMINGMASK {
+            pg_sys::TRIGGER_EVENT_BEFORE => Some(if row { Shape::BeforeRow } else { Shape::BeforeStatement }),
+            0 => Some(if row { Shape::AfterRow } else { Shape::AfterStatement }),
+            _ => None,
         }
     }
 
@@ -54,19 +77,17 @@ impl Trigger {
     }
 
     fn old_row(&self) -> Option<pg_sys::HeapTuple> {
-        // SAFETY: for UPDATE and DELETE tg_trigtuple is the old row, NULL in a statement trigger.
-        let row = unsafe { (*self.0).tg_trigtuple };
-        (self.event() != Event::Insert && !row.is_null()).then_some(row)
+        // SAFETY: in a row trigger for UPDATE and DELETE tg_trigtuple is the old row.
+        (self.event() != Event::Insert).then(|| unsafe { (*self.0).tg_trigtuple })
     }
 
     fn new_row(&self) -> Option<pg_sys::HeapTuple> {
-        // SAFETY: the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE, NULL in a statement trigger.
-        let row = match self.event() {
-            Event::Insert => unsafe { (*self.0).tg_trigtuple },
-            Event::Update => unsafe { (*self.0).tg_newtuple },
-            Event::Delete => return None,
-        };
-        (!row.is_null()).then_some(row)
+        // SAFETY: in a row trigger the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE.
+        match self.event() {
+            Event::Insert => Some(unsafe { (*self.0).tg_trigtuple }),
+            Event::Update => Some(unsafe { (*self.0).tg_newtuple }),
+            Event::Delete => None,
+        }
     }
 
     /// What the trigger function returns to let the row through.
@@ -128,9 +149,10 @@ impl Trigger {
         unsafe {
             let number = pg_sys::get_attnum(self.table(), name.as_ptr());
             if number <= 0 || pg_sys::get_atttype(self.table(), number) != pg_sys::UUIDOID {
-                let table = pg::text_of(pg_sys::get_rel_name(self.table())).unwrap_or_default();
-                let column = name.to_string_lossy();
-                return Err(Error::Internal { what: format!("table \"{table}\" has no uuid column \"{column}\"") });
+                return Err(Error::ColumnGone {
+                    table: table_name(self.table(), None),
+                    column: name.to_string_lossy().into_owned(),
+                });
             }
             Ok(number)
         }

@@ -6,9 +6,9 @@
 use crate::context::lifetime;
 use crate::error::Error;
 use crate::guard::ddl;
-use crate::pg::{entry, raw};
+use crate::pg::{entry, raw, without_force};
 use pgrx::pg_sys;
-use std::ffi::{c_char, c_int};
+use std::ffi::c_char;
 
 static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
 
@@ -34,26 +34,19 @@ unsafe extern "C-unwind" fn utility(
     // SAFETY: the arguments are PostgreSQL's and passed on as they came.
     unsafe {
         let node = (*statement).utilityStmt;
-        let (mut user, mut security) = (pg_sys::InvalidOid, 0);
-        let checks_keys = ddl::checks_foreign_keys(node);
-        if checks_keys {
-            pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
-            pg_sys::SetUserIdAndSecContext(user, security | pg_sys::SECURITY_NOFORCE_RLS as c_int);
-        } else if concerns_us((*node).type_) {
+        if concerns_us((*node).type_) {
             entry(|| before(node));
         }
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
-        next(statement, query, read_only_tree, context, params, environment, dest, completion);
-        if checks_keys {
-            pg_sys::SetUserIdAndSecContext(user, security);
-        }
+        let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
+        if ddl::checks_foreign_keys(node) { without_force(run) } else { run() }
     }
 }
 
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
-    use pg_sys::NodeTag::{T_DropOwnedStmt, T_DropStmt, T_VariableSetStmt};
-    matches!(tag, T_VariableSetStmt | T_DropStmt | T_DropOwnedStmt)
+    use pg_sys::NodeTag::{T_AlterTableStmt, T_DropOwnedStmt, T_DropStmt, T_VariableSetStmt};
+    matches!(tag, T_VariableSetStmt | T_AlterTableStmt | T_DropStmt | T_DropOwnedStmt)
 }
 
 unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
@@ -61,6 +54,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
     unsafe {
         match (*node).type_ {
             pg_sys::NodeTag::T_VariableSetStmt => lifetime::check_set(&*node.cast()),
+            pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
             pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
             _ => Ok(()),

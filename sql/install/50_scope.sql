@@ -18,14 +18,19 @@ SELECT pg_catalog.pg_extension_config_dump('orgscope.scoped_table', '');
 
 CREATE VIEW orgscope.scoped_tables AS
     SELECT c.oid::regclass AS target, s.schema_name, s.table_name, s.column_name, s.options,
-           COALESCE(c.relrowsecurity AND c.relforcerowsecurity AND floor.present AND guards.complete, false) AS protected,
+           COALESCE(c.relrowsecurity AND c.relforcerowsecurity AND floor.present AND guards.complete
+                    AND NOT c.relispartition, false) AS protected,
            s.enabled_at, s.enabled_by
     FROM orgscope.scoped_table s
     LEFT JOIN (pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p'))
            ON n.nspname = s.schema_name AND c.relname = s.table_name
     LEFT JOIN LATERAL (
+        -- The function is printed without its schema to a reader who has orgscope in search_path.
         SELECT count(*) > 0 AS present FROM pg_catalog.pg_policy p
         WHERE p.polrelid = c.oid AND p.polname = 'orgscope_floor' AND NOT p.polpermissive
+          AND p.polcmd = '*' AND p.polroles = '{0}'
+          AND replace(pg_get_expr(p.polqual, p.polrelid), 'orgscope.', '') = format('(%I = require_org())', s.column_name)
+          AND pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)
     ) floor ON true
     LEFT JOIN LATERAL (
         SELECT count(*) = 8 AS complete
@@ -88,3 +93,33 @@ CREATE FUNCTION orgscope.forget_dropped_tables() RETURNS event_trigger
     END $$;
 COMMENT ON FUNCTION orgscope.forget_dropped_tables() IS 'event trigger: removes dropped tables from orgscope.scoped_table';
 CREATE EVENT TRIGGER orgscope_forget_dropped_tables ON sql_drop EXECUTE FUNCTION orgscope.forget_dropped_tables();
+-- ALWAYS, like the guards: session_replication_role = replica must not leave the registry behind.
+ALTER EVENT TRIGGER orgscope_forget_dropped_tables ENABLE ALWAYS;
+
+-- A renamed table stays scoped: the registry follows. The command names the table or schema as it is now; what the
+-- registry calls it is the one entry that no longer leads to a table.
+CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS $$
+    BEGIN
+        UPDATE orgscope.scoped_table s
+        SET schema_name = now.nspname, table_name = now.relname
+        FROM (
+            SELECT DISTINCT n.nspname, c.relname, d.classid
+            FROM pg_event_trigger_ddl_commands() d
+            JOIN pg_class c ON CASE d.classid WHEN 'pg_class'::regclass THEN c.oid = d.objid
+                                              WHEN 'pg_namespace'::regclass THEN c.relnamespace = d.objid END
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+            JOIN pg_trigger t ON t.tgrelid = c.oid
+            JOIN pg_proc f ON f.oid = t.tgfoid AND f.pronamespace = 'orgscope'::regnamespace
+            WHERE n.nspname <> 'orgscope'
+              AND NOT EXISTS (SELECT FROM orgscope.scoped_table r WHERE r.schema_name = n.nspname AND r.table_name = c.relname)
+        ) now
+        WHERE to_regclass(format('%I.%I', s.schema_name, s.table_name)) IS NULL
+          AND (now.classid = 'pg_class'::regclass OR now.relname = s.table_name)
+          AND (now.relname = s.table_name OR now.nspname = s.schema_name);
+    END $$;
+COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS 'event trigger: keeps orgscope.scoped_table with renamed tables and schemas';
+CREATE EVENT TRIGGER orgscope_follow_renamed_tables ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION orgscope.follow_renamed_tables();
+ALTER EVENT TRIGGER orgscope_follow_renamed_tables ENABLE ALWAYS;

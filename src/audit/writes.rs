@@ -63,16 +63,28 @@ pub fn record_truncate(table: pg_sys::Oid) {
 
 const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, table_name, operation, row_count, actor, \
      login_name, session_user_name, role_name, application_name, client_addr, txid, statement, reason) \
-     VALUES ($1::pg_catalog.uuid, 'bypass_write', $2, $3, $4::pg_catalog.int8, $5, COALESCE($6, session_user)::pg_catalog.name, \
+     SELECT $1::pg_catalog.uuid, 'bypass_write', $2, $3, $4::pg_catalog.int8, $5, COALESCE($6, session_user)::pg_catalog.name, \
      session_user, $7::pg_catalog.name, pg_catalog.current_setting('application_name'), pg_catalog.inet_client_addr(), \
-     pg_catalog.pg_current_xact_id(), $8, $9)";
+     pg_catalog.pg_current_xact_id(), $8, $9 \
+     WHERE $10 OPERATOR(pg_catalog.=) 'true' OR EXISTS (SELECT FROM orgscope.scoped_table s \
+         WHERE pg_catalog.format('%I.%I', s.schema_name, s.table_name) OPERATOR(pg_catalog.=) $2)";
 
+/// A data-only restore loads audit rows before it sets their sequence: a row written meanwhile must not take an id that
+/// is in use.
+const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
+     FROM (SELECT pg_catalog.max(id) AS last FROM orgscope.audit_log) rows, orgscope.audit_log_id_seq sequence \
+     WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
+        OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
+
+/// Only a superuser's writes are believed for a table that is not in the registry: anybody may put our triggers on a
+/// table of their own, where they are outside row security too.
 fn insert(table: pg_sys::Oid, operation: &str, org: Option<Org>, rows: Option<u64>) {
     let org = org.map(|o| Uuid::from_bytes(o).to_string());
     let rows = rows.map(|n| n.to_string());
     // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
-    let (login, role, statement) = unsafe {
+    let (superuser, login, role, statement) = unsafe {
         (
+            pg_sys::superuser(),
             pg::role_name(pg_sys::GetAuthenticatedUserId()),
             pg::role_name(pg_sys::GetUserId()),
             pg::text_of(pg_sys::debug_query_string),
@@ -90,8 +102,12 @@ fn insert(table: pg_sys::Oid, operation: &str, org: Option<Org>, rows: Option<u6
         role.as_deref(),
         statement.as_deref(),
         reason.as_deref(),
+        Some(if superuser { "true" } else { "false" }),
     ];
-    pg::as_superuser(|| spi::execute(INSERT, &args));
+    pg::as_superuser(|| {
+        spi::query(ADVANCE, &[]);
+        spi::execute(INSERT, &args)
+    });
 }
 
 /// The table as regclass prints it with an empty search_path.

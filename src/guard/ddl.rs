@@ -1,6 +1,7 @@
 //! DDL that would take the protection away from every table at once.
 
 use crate::error::Error;
+use crate::guard::table_name;
 use crate::{pg, spi};
 use pgrx::pg_sys;
 use std::ffi::c_char;
@@ -71,6 +72,39 @@ pub unsafe fn checks_foreign_keys(node: *mut pg_sys::Node) -> bool {
 unsafe fn is_foreign_key(constraint: *mut pg_sys::Constraint) -> bool {
     // SAFETY: the parser puts Constraint nodes here.
     unsafe { (*constraint).contype == pg_sys::ConstrType::CONSTR_FOREIGN }
+}
+
+/// Refuses to make a scoped table a partition or child of another: row security is that of the table named in a query,
+/// so all its rows could be read through the parent.
+pub fn check_attach(statement: &pg_sys::AlterTableStmt) -> Result<(), Error> {
+    for command in nodes::<pg_sys::AlterTableCmd>(statement.cmds) {
+        // SAFETY: each cast follows the subcommand.
+        let child = unsafe {
+            match (*command).subtype {
+                pg_sys::AlterTableType::AT_AttachPartition => (*(*command).def.cast::<pg_sys::PartitionCmd>()).name,
+                pg_sys::AlterTableType::AT_AddInherit => statement.relation,
+                _ => continue,
+            }
+        };
+        // SAFETY: missing_ok: an unknown table is PostgreSQL's error to raise. No lock: the statement takes its own, and
+        // a table that is being scoped at this moment is checked by no one but its own session.
+        let flags = pg_sys::RVROption::RVR_MISSING_OK;
+        let table = unsafe {
+            pg_sys::RangeVarGetRelidExtended(child, pg_sys::NoLock as i32, flags, None, std::ptr::null_mut())
+        };
+        if table != pg_sys::InvalidOid && has_guards(table) {
+            return Err(Error::Attached { table: table_name(table, None) });
+        }
+    }
+    Ok(())
+}
+
+fn has_guards(table: pg_sys::Oid) -> bool {
+    let sql = "SELECT 'yes' FROM pg_catalog.pg_trigger t \
+         JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid \
+         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) f.pronamespace \
+         WHERE n.nspname OPERATOR(pg_catalog.=) 'orgscope' AND t.tgrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid LIMIT 1";
+    spi::query(sql, &[Some(&table.to_u32().to_string())]).is_some()
 }
 
 fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {

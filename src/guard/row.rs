@@ -6,7 +6,7 @@ use crate::context::value::{Org, absence, current};
 use crate::error::{Error, Foreign};
 use crate::guard::{is_apply_worker, row_security_bypassed, table_name};
 use crate::pg::raw;
-use crate::trigger::{Event, Trigger};
+use crate::trigger::{Event, Shape, Trigger};
 use crate::{pg, pg_finfo, pg_function};
 use pgrx::pg_sys;
 
@@ -45,7 +45,7 @@ fn entry_covered(table: pg_sys::Oid) -> bool {
 pg_function! {
     /// BEFORE ROW, first, WHEN (new.organization IS NULL): ORMs send NULL for a column they do not know.
     fn orgscope_fill(call) {
-        let t = Trigger::of(call, "fill")?;
+        let t = Trigger::of(call, "fill", Shape::BeforeRow)?;
         let org = match t.event() {
             Event::Update => t.old_org()?,
             _ => current(),
@@ -60,7 +60,7 @@ pg_function! {
 pg_function! {
     /// BEFORE ROW, last, WHEN the organization is not the current one.
     fn orgscope_guard(call) {
-        let t = Trigger::of(call, "guard")?;
+        let t = Trigger::of(call, "guard", Shape::BeforeRow)?;
         if !is_apply_worker() {
             judge(&t)?;
         }
@@ -72,7 +72,7 @@ pg_function! {
     /// AFTER ROW, WHEN orgscope.needs_guard(): a foreign row is refused whatever a trigger made of it, and a row written
     /// outside row security is counted for the audit log.
     fn orgscope_last_word(call) {
-        let t = Trigger::of(call, "last_word")?;
+        let t = Trigger::of(call, "last_word", Shape::AfterRow)?;
         if !is_apply_worker() {
             judge(&t)?;
             count(&t)?;

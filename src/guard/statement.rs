@@ -6,13 +6,13 @@ use crate::error::{Error, Foreign};
 use crate::guard::{is_apply_worker, row_security_bypassed, table_name};
 use crate::pg_function;
 use crate::settings::{REQUIRE_CONTEXT, RequireContext};
-use crate::trigger::Trigger;
+use crate::trigger::{Shape, Trigger};
 use pgrx::pg_sys;
 
 pg_function! {
     /// BEFORE INSERT OR UPDATE OR DELETE STATEMENT. With a context: a few compares.
     fn orgscope_statement(call) {
-        let t = Trigger::of(call, "statement")?;
+        let t = Trigger::of(call, "statement", Shape::BeforeStatement)?;
         if use_current()?.is_some() || is_apply_worker() {
             return Ok(Some(pg_sys::Datum::null()));
         }
@@ -26,7 +26,7 @@ pg_function! {
 pg_function! {
     /// BEFORE TRUNCATE STATEMENT. Row security does not cover TRUNCATE, so no context makes it safe.
     fn orgscope_truncate(call) {
-        let t = Trigger::of(call, "truncate")?;
+        let t = Trigger::of(call, "truncate", Shape::BeforeStatement)?;
         if is_apply_worker() {
             return Ok(Some(pg_sys::Datum::null()));
         }
@@ -47,7 +47,7 @@ pg_function! {
 pg_function! {
     /// AFTER INSERT OR UPDATE OR DELETE STATEMENT: writes down what `last_word` has counted.
     fn orgscope_record(call) {
-        let t = Trigger::of(call, "record")?;
+        let t = Trigger::of(call, "record", Shape::AfterStatement)?;
         writes::record(t.table());
         Ok(Some(pg_sys::Datum::null()))
     }

@@ -46,11 +46,17 @@ impl Options {
         serde_json::from_str(json).map_err(|e| Error::Conflict {
             table: None,
             message: "invalid scoping options".into(),
-            // serde adds the place in the text, which the caller never wrote as text.
-            detail: format!("{}.", e.to_string().split(" at line ").next().unwrap_or_default()),
+            detail: sentence(&e.to_string()),
             hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none).".into(),
         })
     }
+}
+
+/// serde's message in our style, without the place in a text that the caller never wrote as text.
+fn sentence(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or_default().replace('`', "\"");
+    let mut letters = message.chars();
+    letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
 }
 
 #[cfg(test)]

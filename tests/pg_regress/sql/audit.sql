@@ -53,6 +53,23 @@ SELECT count(*) AS without_context FROM orgscope.audit_log;
 INSERT INTO orgscope.audit_log (action) VALUES ('forged');
 RESET ROLE;
 
+-- Nobody forges a record with our triggers on a table of their own.
+SET ROLE app;
+CREATE TEMP TABLE forged (organization_id uuid);
+CREATE TRIGGER a AFTER INSERT ON forged FOR EACH ROW EXECUTE FUNCTION orgscope.last_word('organization_id');
+CREATE TRIGGER b AFTER INSERT ON forged FOR EACH STATEMENT EXECUTE FUNCTION orgscope.record('organization_id');
+CREATE TRIGGER c BEFORE TRUNCATE ON forged FOR EACH STATEMENT EXECUTE FUNCTION orgscope.truncate('organization_id');
+INSERT INTO forged VALUES ('22222222-2222-7222-8222-222222222222');
+TRUNCATE forged;
+DROP TABLE forged;
+RESET ROLE;
+SELECT count(*) AS forged FROM orgscope.audit_log WHERE table_name LIKE '%forged';
+
+-- A sequence that lags behind the rows, as after a data-only restore.
+SELECT setval('orgscope.audit_log_id_seq', 1, false);
+DELETE FROM invoice WHERE id = 2;
+SELECT count(*) AS deleted FROM record WHERE operation = 'DELETE';
+
 -- Append-only, for every role.
 UPDATE orgscope.audit_log SET actor = 'nobody';
 \echo :SQLSTATE

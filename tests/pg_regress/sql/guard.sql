@@ -119,8 +119,23 @@ INSERT INTO ticket VALUES (9, 'x', '11111111-1111-7111-8111-111111111111');
 RESET ROLE;
 RESET orgscope.require_context;
 
--- Trigger functions are for triggers.
+-- Trigger functions are for triggers, and for those they were written for.
 SELECT orgscope.guard();
 \echo :SQLSTATE
+SET ROLE app;
+CREATE TEMP TABLE mine (organization_id uuid);
+CREATE TRIGGER a AFTER INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION orgscope.last_word('organization_id');
+INSERT INTO mine VALUES (NULL);
+\echo :SQLSTATE
+DROP TRIGGER a ON mine;
+CREATE TRIGGER a BEFORE INSERT ON mine FOR EACH STATEMENT EXECUTE FUNCTION orgscope.fill('organization_id');
+INSERT INTO mine VALUES (NULL);
+\echo :SQLSTATE
+DROP TRIGGER a ON mine;
+CREATE TRIGGER a AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION orgscope.last_word('no_such_column');
+INSERT INTO mine VALUES (NULL);
+\echo :SQLSTATE
+DROP TABLE mine;
+RESET ROLE;
 SELECT id, title FROM ticket ORDER BY id;
 DROP TABLE ticket;

@@ -33,6 +33,47 @@ SELECT target, column_name, options, protected, enabled_by = session_user AS by_
 \d customer
 RESET ROLE;
 
+-- A later permissive policy does not reach past the floor.
+CREATE POLICY everything ON customer USING (true) WITH CHECK (true);
+GRANT ALL ON customer TO app;
+SET ROLE app;
+BEGIN;
+SET LOCAL orgscope.current_org = '11111111-1111-7111-8111-111111111111';
+SELECT id, name FROM customer;
+COMMIT;
+SELECT id, name FROM customer;
+\echo :SQLSTATE
+RESET ROLE;
+DROP POLICY everything ON customer;
+-- protected looks at what the floor says.
+ALTER POLICY orgscope_floor ON customer USING (true);
+SELECT protected FROM orgscope.scoped_tables;
+SET search_path = orgscope, public;
+SELECT kind, sql FROM orgscope.repair_org_scoping('public.customer');
+SELECT protected FROM orgscope.scoped_tables;
+RESET search_path;
+
+-- Renamed, the table stays scoped.
+ALTER TABLE customer RENAME TO client;
+SELECT target, protected FROM orgscope.scoped_tables;
+CREATE SCHEMA moved;
+ALTER TABLE client SET SCHEMA moved;
+ALTER SCHEMA moved RENAME TO again;
+SELECT target, protected FROM orgscope.scoped_tables;
+ALTER TABLE again.client SET SCHEMA public;
+ALTER TABLE client RENAME TO customer;
+DROP SCHEMA again;
+SELECT count(*) AS steps FROM orgscope.enable_org_scoping('customer');
+
+-- A scoped table does not become a part of another, whose row security would count.
+CREATE TABLE parted (id int, email text, name text, organization_id uuid NOT NULL) PARTITION BY LIST (id);
+ALTER TABLE parted ATTACH PARTITION customer DEFAULT;
+\echo :SQLSTATE
+CREATE TABLE base (id int);
+ALTER TABLE customer INHERIT base;
+\echo :SQLSTATE
+DROP TABLE parted, base;
+
 -- What was changed comes back.
 DROP POLICY orgscope_floor ON customer;
 ALTER POLICY orgscope_base ON customer USING (true);
@@ -44,6 +85,12 @@ SELECT protected FROM orgscope.scoped_tables;
 SELECT step, kind, sql FROM orgscope.repair_org_scoping('customer');
 SELECT protected FROM orgscope.scoped_tables;
 SELECT count(*) AS steps FROM orgscope.repair_org_scoping('customer');
+
+-- The column under another name: the guards say so, and nothing is written.
+ALTER TABLE customer RENAME organization_id TO org;
+INSERT INTO customer VALUES (3, 'c', 'c', '11111111-1111-7111-8111-111111111111');
+\echo :SQLSTATE
+ALTER TABLE customer RENAME org TO organization_id;
 
 -- The inverse: as before, but for the column.
 SELECT step, kind, sql FROM orgscope.disable_org_scoping('customer');
@@ -57,6 +104,16 @@ SELECT * FROM orgscope.repair_org_scoping('customer');
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('customer');
 SELECT * FROM orgscope.enable_org_scoping('customer', 'other_column');
 \echo :SQLSTATE
+
+-- A child's organization from its parent, which is scoped already.
+SET ROLE owner;
+CREATE TABLE note (id int PRIMARY KEY, customer_id int);
+INSERT INTO note VALUES (1, 1), (2, 2);
+SELECT count(*) > 0 AS scoped FROM orgscope.enable_org_scoping('note',
+    options => '{"backfill": "(SELECT c.organization_id FROM public.customer c WHERE c.id = customer_id)"}');
+RESET ROLE;
+SELECT * FROM note ORDER BY id;
+DROP TABLE note;
 
 -- A dropped table leaves the registry.
 DROP TABLE customer;
