@@ -1,0 +1,54 @@
+//! How a cluster is configured.
+
+use std::path::Path;
+
+/// Configuration of a new cluster.
+#[derive(Clone, Debug)]
+pub struct Options {
+    preload: Option<String>,
+    lines: Vec<String>,
+}
+
+impl Default for Options {
+    /// orgscope preloaded, as a production server has it.
+    fn default() -> Self {
+        Self { preload: Some("orgscope".into()), lines: Vec::new() }
+    }
+}
+
+impl Options {
+    /// A server without any preloaded library.
+    pub fn without_preload() -> Self {
+        Self { preload: None, lines: Vec::new() }
+    }
+
+    /// Preloads these libraries instead, for example `"pgaudit,orgscope"`.
+    pub fn preload(mut self, libraries: &str) -> Self {
+        self.preload = Some(libraries.into());
+        self
+    }
+
+    /// Adds a line to the configuration, for example `"wal_level = logical"`.
+    pub fn line(mut self, line: &str) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    pub(crate) fn configuration(&self, socket_directory: &Path, port: u16) -> String {
+        // No fsync, because only the machine's own crash would need it. Commits stay synchronous: tests kill servers,
+        // and what was committed must be there afterwards.
+        let mut text = format!(
+            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n\
+             fsync = off\nfull_page_writes = off\n",
+            socket_directory.display()
+        );
+        if let Some(libraries) = &self.preload {
+            text += &format!("shared_preload_libraries = '{libraries}'\n");
+        }
+        for line in &self.lines {
+            text += line;
+            text.push('\n');
+        }
+        text
+    }
+}

@@ -1,0 +1,58 @@
+//! Logical replication of scoped tables: apply workers have no context, and need none.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use orgscope_cluster::Options;
+
+/// Waits until the subscriber shows what is expected; the time-out's message has its log.
+#[track_caller]
+fn eventually(world: &World, client: &mut postgres::Client, sql: &str, expected: &[&str]) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let found = rows(client, sql);
+        if found == expected {
+            return;
+        }
+        if Instant::now() > deadline {
+            let log = std::fs::read_to_string(world.cluster().log_path()).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(20).collect();
+            panic!("{sql}: {found:?}, expected {expected:?}\n{tail:#?}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn rows_arrive_in_scoped_tables() {
+    let world = World::in_own_cluster(&Options::default().line("wal_level = logical"));
+    let mut publisher = world.superuser();
+    run(&mut publisher, "CREATE DATABASE subscriber TEMPLATE test");
+    let mut subscriber = world.cluster().connect("postgres", "subscriber").unwrap();
+    run(&mut subscriber, "DELETE FROM comment; DELETE FROM ticket");
+    let recorded = "SELECT count(*) FROM orgscope.audit_log";
+    let before = one(&mut subscriber, recorded);
+    run(&mut publisher, "CREATE PUBLICATION all_tickets FOR TABLE ticket, comment");
+    run(&mut publisher, "SELECT pg_create_logical_replication_slot('all_tickets', 'pgoutput')");
+    let connection = format!("host=127.0.0.1 port={} user=postgres dbname=test", world.cluster().port());
+    run(&mut subscriber, &format!("CREATE SUBSCRIPTION all_tickets CONNECTION '{connection}' PUBLICATION all_tickets WITH (create_slot = false, slot_name = all_tickets)"));
+
+    // The initial copy, then each kind of change.
+    let tickets = "SELECT id, title FROM ticket ORDER BY id";
+    eventually(&world, &mut subscriber, tickets, &["1|a1", "2|a2", "11|b11", "12|b12", "13|b13"]);
+    eventually(&world, &mut subscriber, "SELECT count(*) FROM comment", &["5"]);
+    rows_under(&mut world.app(), A, "INSERT INTO ticket VALUES (3, 'new'); UPDATE ticket SET title = 'changed' WHERE id = 1; DELETE FROM ticket WHERE id = 2");
+    eventually(&world, &mut subscriber, tickets, &["1|changed", "3|new", "11|b11", "12|b12", "13|b13"]);
+    run(&mut publisher, "TRUNCATE ticket, comment");
+    eventually(&world, &mut subscriber, "SELECT count(*) FROM ticket", &["0"]);
+    run(&mut publisher, &format!("INSERT INTO ticket VALUES (21, 'last', '{B}')"));
+    eventually(&world, &mut subscriber, tickets, &["21|last"]);
+
+    let mut app = world.cluster().connect("app", "subscriber").unwrap();
+    assert_eq!(rows_under(&mut app, B, tickets), ["21|last"]);
+    assert!(rows_under(&mut app, A, tickets).is_empty());
+    assert_eq!(one(&mut subscriber, recorded), before, "what the publisher has recorded is not recorded twice");
+    run(&mut subscriber, "DROP SUBSCRIPTION all_tickets");
+}

@@ -1,0 +1,102 @@
+//! The pinned cargo-pgrx: where it is, how it is called, and what it needs to work as root.
+//!
+//! The alias `cargo pgrx` (.cargo/config.toml) comes here, so `cargo pgrx test pg15` works on a machine where
+//! cargo-pgrx is only in the target folder, and as root, where PostgreSQL itself refuses to run.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use orgscope_cluster::{Account, Installation, we_are_root};
+use tempfile::TempDir;
+
+use crate::{project, step};
+
+/// Must be the version of the pgrx crates.
+pub const VERSION: &str = "0.18.1";
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Passed to cargo-pgrx
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let mut command = cargo_pgrx();
+    command.args(&options.arguments);
+    let is_test = options.arguments.first().is_some_and(|subcommand| subcommand == "test");
+    let _server = is_test.then(|| TestServer::prepare(&mut command)).transpose()?;
+    let status = command.status().context("cannot run cargo-pgrx; `cargo xtask setup` installs it")?;
+    Ok(u8::try_from(status.code().unwrap_or(1)).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// cargo-pgrx of this project; before setup has put it there, the one on the path, if any.
+pub fn program() -> PathBuf {
+    let ours = project::target("tools/bin/cargo-pgrx");
+    if ours.exists() { ours } else { "cargo-pgrx".into() }
+}
+
+/// `cargo pgrx <subcommand>` in the repository's top folder.
+pub fn command(subcommand: &str) -> Command {
+    let mut command = cargo_pgrx();
+    command.current_dir(project::root()).arg(subcommand);
+    command
+}
+
+fn cargo_pgrx() -> Command {
+    let mut command = Command::new(program());
+    project::clean_environment(&mut command);
+    // The test framework calls cargo-pgrx again, to install the extension with its tests.
+    command.env("CARGO_PGRX", program()).arg("pgrx");
+    command
+}
+
+/// The full path of the `pg_config` in use.
+pub fn pg_config() -> Result<PathBuf> {
+    Ok(Installation::find()?.program("pg_config"))
+}
+
+/// Builds the extension and installs it into the PostgreSQL that `pg_config` names.
+pub fn install(log: &str) -> Result<step::Finished> {
+    let mut install = command("install");
+    install.args(["--release", "--pg-config"]).arg(pg_config()?);
+    if !we_are_root() {
+        install.arg("--sudo");
+    }
+    step::run(log, "build and install the extension (release)", &mut install)
+}
+
+/// What `cargo pgrx test` needs beyond its defaults; removed when dropped.
+pub struct TestServer {
+    _directory: Option<TempDir>,
+}
+
+impl TestServer {
+    /// As root the test server runs as another account, in a directory of that account with a short path.
+    pub fn prepare(command: &mut Command) -> Result<Self> {
+        if !we_are_root() {
+            return Ok(Self { _directory: None });
+        }
+        let account = Account::for_servers()?;
+        let directory = tempfile::Builder::new().prefix("orgscope-").tempdir_in("/tmp")?;
+        account.take_ownership(directory.path())?;
+        command.env("CARGO_PGRX_TEST_RUNAS", account.name()).env("CARGO_PGRX_TEST_PGDATA", directory.path());
+        Ok(Self { _directory: Some(directory) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_pgrx_and_the_pgrx_crates_have_one_version() -> Result<()> {
+        let manifest = std::fs::read_to_string(project::path("Cargo.toml"))?;
+        for name in ["pgrx", "pgrx-tests"] {
+            assert!(manifest.contains(&format!("{name} = \"={VERSION}\"")), "{name} is not at {VERSION}");
+        }
+        Ok(())
+    }
+}
