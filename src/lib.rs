@@ -8,6 +8,7 @@ mod audit;
 mod context;
 mod error;
 mod guard;
+mod organization;
 mod pg;
 mod policy;
 mod scope;

@@ -44,92 +44,74 @@ pub struct Guard {
     /// Sorts where it must fire: triggers of one kind fire in the order of their names.
     pub name: &'static str,
     pub reason: &'static str,
-    when: When,
+    each: Each,
     event: &'static str,
     function: &'static str,
 }
 
+/// No trigger has a WHEN: its expression is parsed once a statement, which costs a single-row insert more than the call
+/// of a native function that looks for itself.
 #[derive(Debug, PartialEq)]
-enum When {
-    Always,
-    Null,
-    /// Also a NULL without a context, which is not distinct from it.
-    NotCurrent,
-    NeedsGuard {
-        old: &'static str,
-        new: &'static str,
-    },
+enum Each {
+    Statement,
+    Row,
 }
 
-const fn last_word(name: &'static str, event: &'static str, old: &'static str, new: &'static str) -> Guard {
-    Guard {
-        name,
-        reason: "the last word: no trigger of the application can change a row after it",
-        when: When::NeedsGuard { old, new },
-        event,
-        function: "last_word",
-    }
-}
-
-pub const GUARDS: [Guard; 8] = [
+pub const GUARDS: [Guard; 6] = [
     Guard {
         name: "0_orgscope_fill",
         reason: "fills a NULL organization, before any other trigger reads it",
-        when: When::Null,
+        each: Each::Row,
         event: "BEFORE INSERT OR UPDATE",
         function: "fill",
     },
-    last_word("orgscope_last_word_delete", "AFTER DELETE", "old", "old"),
-    last_word("orgscope_last_word_insert", "AFTER INSERT", "new", "new"),
-    last_word("orgscope_last_word_update", "AFTER UPDATE", "old", "new"),
+    Guard {
+        name: "orgscope_last_word",
+        reason: "the last word: no trigger of the application can change a row after it; counts rows for the audit log",
+        each: Each::Row,
+        event: "AFTER INSERT OR DELETE OR UPDATE",
+        function: "last_word",
+    },
     Guard {
         name: "orgscope_record",
         reason: "puts writes outside row security on record, in their transaction",
-        when: When::Always,
+        each: Each::Statement,
         event: "AFTER INSERT OR DELETE OR UPDATE",
         function: "record",
     },
     Guard {
         name: "orgscope_statement",
         reason: "refuses a write without a context",
-        when: When::Always,
+        each: Each::Statement,
         event: "BEFORE INSERT OR DELETE OR UPDATE",
         function: "statement",
     },
     Guard {
         name: "orgscope_truncate",
         reason: "refuses TRUNCATE, which row security does not cover",
-        when: When::Always,
+        each: Each::Statement,
         event: "BEFORE TRUNCATE",
         function: "truncate",
     },
     Guard {
         name: "~orgscope_guard",
         reason: "refuses a row of another organization and a move, after the application's own triggers",
-        when: When::NotCurrent,
+        each: Each::Row,
         event: "BEFORE INSERT OR UPDATE",
         function: "guard",
     },
 ];
 
 impl Guard {
-    /// CREATE TRIGGER as pg_get_triggerdef() prints it. `column` is quoted as an identifier, `literal` as a string.
-    pub fn create(&self, table: &str, column: &str, literal: &str) -> String {
-        let each = match self.when {
-            When::Always => "FOR EACH STATEMENT".to_owned(),
-            When::Null => format!("FOR EACH ROW WHEN ((new.{column} IS NULL))"),
-            When::NotCurrent => {
-                format!(
-                    "FOR EACH ROW WHEN (((new.{column} IS DISTINCT FROM orgscope.current_org()) OR (new.{column} IS NULL)))"
-                )
-            }
-            When::NeedsGuard { old, new } => {
-                format!("FOR EACH ROW WHEN (orgscope.needs_guard({new}.tableoid, {old}.{column}, {new}.{column}))")
-            }
+    /// CREATE TRIGGER as pg_get_triggerdef() prints it. `literal` is the organization column as a string.
+    pub fn create(&self, table: &str, literal: &str) -> String {
+        let each = match self.each {
+            Each::Statement => "STATEMENT",
+            Each::Row => "ROW",
         };
         let name = self.quoted_name();
         format!(
-            "CREATE TRIGGER {name} {} ON {table} {each} EXECUTE FUNCTION orgscope.{}({literal})",
+            "CREATE TRIGGER {name} {} ON {table} FOR EACH {each} EXECUTE FUNCTION orgscope.{}({literal})",
             self.event, self.function
         )
     }
@@ -151,7 +133,7 @@ mod tests {
         sorted.sort_unstable();
         assert_eq!(names, sorted);
         for common in ["a_trigger", "zz_flip", "audit", "A", "_x", "zzzz"] {
-            assert!(names[0] < common && common < names[7]);
+            assert!(names[0] < common && common < names[5]);
         }
     }
 

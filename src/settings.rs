@@ -46,7 +46,7 @@ pub static CONTEXT_CHANGE: GucSetting<ContextChange> = GucSetting::<ContextChang
 pub fn init() {
     // The lifetime is defined first: whether a value of current_org counts depends on it.
     define_rules();
-    define_context();
+    value::define_over_placeholder(define_context);
     // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
     // SAFETY: called from _PG_init with a NUL-terminated literal.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"orgscope".as_ptr()) };

@@ -3,7 +3,7 @@
 
 use crate::context::value::Org;
 use crate::error::Error;
-use crate::guard::table_name;
+use crate::guard::{row_security_bypassed, table_name};
 use crate::pg::{Call, uuid_datum};
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -34,7 +34,18 @@ pub enum Shape {
     AfterStatement,
 }
 
-pub struct Trigger(*mut pg_sys::TriggerData);
+pub struct Trigger {
+    data: *mut pg_sys::TriggerData,
+    call: Call,
+}
+
+/// What the catalogs said, kept in `fn_extra` for the statement: the executor gives each trigger of a statement a
+/// `flinfo` of its own.
+#[derive(Clone, Copy)]
+struct Asked {
+    attribute: i16,
+    bypasses: bool,
+}
 
 impl Trigger {
     /// Refuses a call from SQL, and a trigger of another shape: it would have no row where one is read.
@@ -45,7 +56,7 @@ impl Trigger {
             if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
                 return Err(Error::NotATrigger { function });
             }
-            let trigger = Self(context.cast());
+            let trigger = Self { data: context.cast(), call };
             if trigger.shape() == Some(shape) { Ok(trigger) } else { Err(Error::NotATrigger { function }) }
         }
     }
@@ -53,7 +64,7 @@ impl Trigger {
     /// None for INSTEAD OF.
     fn shape(&self) -> Option<Shape> {
         // SAFETY: TriggerData is valid for the call.
-        let event = unsafe { (*self.0).tg_event };
+        let event = unsafe { (*self.data).tg_event };
         let row = event & pg_sys::TRIGGER_EVENT_ROW != 0;
         match event & pg_sys::TRIGGER_EVENT_TIMINGMASK {
             pg_sys::TRIGGER_EVENT_BEFORE => Some(if row { Shape::BeforeRow } else { Shape::BeforeStatement }),
@@ -64,12 +75,12 @@ impl Trigger {
 
     pub fn table(&self) -> pg_sys::Oid {
         // SAFETY: the relation is open for the whole call.
-        unsafe { (*(*self.0).tg_relation).rd_id }
+        unsafe { (*(*self.data).tg_relation).rd_id }
     }
 
     pub fn event(&self) -> Event {
         // SAFETY: TriggerData is valid for the call.
-        match unsafe { (*self.0).tg_event } & pg_sys::TRIGGER_EVENT_OPMASK {
+        match unsafe { (*self.data).tg_event } & pg_sys::TRIGGER_EVENT_OPMASK {
             pg_sys::TRIGGER_EVENT_INSERT => Event::Insert,
             pg_sys::TRIGGER_EVENT_DELETE => Event::Delete,
             _ => Event::Update,
@@ -78,14 +89,14 @@ impl Trigger {
 
     fn old_row(&self) -> Option<pg_sys::HeapTuple> {
         // SAFETY: in a row trigger for UPDATE and DELETE tg_trigtuple is the old row.
-        (self.event() != Event::Insert).then(|| unsafe { (*self.0).tg_trigtuple })
+        (self.event() != Event::Insert).then(|| unsafe { (*self.data).tg_trigtuple })
     }
 
     fn new_row(&self) -> Option<pg_sys::HeapTuple> {
         // SAFETY: in a row trigger the new row is tg_trigtuple for INSERT, tg_newtuple for UPDATE.
         match self.event() {
-            Event::Insert => Some(unsafe { (*self.0).tg_trigtuple }),
-            Event::Update => Some(unsafe { (*self.0).tg_newtuple }),
+            Event::Insert => Some(unsafe { (*self.data).tg_trigtuple }),
+            Event::Update => Some(unsafe { (*self.data).tg_newtuple }),
             Event::Delete => None,
         }
     }
@@ -105,11 +116,11 @@ impl Trigger {
 
     fn org_of(&self, row: Option<pg_sys::HeapTuple>) -> Result<Option<Org>, Error> {
         let Some(row) = row else { return Ok(None) };
-        let column = self.attribute()?;
+        let column = self.asked()?.attribute;
         let mut is_null = false;
         // SAFETY: the tuple belongs to the relation whose descriptor is used; the column is a uuid, checked below.
         unsafe {
-            let description = (*(*self.0).tg_relation).rd_att;
+            let description = (*(*self.data).tg_relation).rd_att;
             let value = pg_sys::heap_getattr(row, column.into(), description, &mut is_null);
             Ok((!is_null).then(|| *value.cast_mut_ptr::<Org>()))
         }
@@ -117,14 +128,18 @@ impl Trigger {
 
     /// The row with its organization set.
     pub fn with_org(&self, org: Org) -> Result<pg_sys::Datum, Error> {
-        let Some(row) = self.new_row() else { return Ok(self.row()) };
-        let mut column = self.attribute()?.into();
-        let (mut value, mut is_null) = (uuid_datum(org), false);
+        Ok(self.with_value(self.asked()?.attribute, uuid_datum(org)))
+    }
+
+    /// The new row with another value in one column, which must exist.
+    pub fn with_value(&self, column: i16, mut value: pg_sys::Datum) -> pg_sys::Datum {
+        let Some(row) = self.new_row() else { return self.row() };
+        let (mut column, mut is_null) = (column.into(), false);
         // SAFETY: one column, one value, one flag, of the relation the tuple belongs to.
-        Ok(pg_sys::Datum::from(unsafe {
-            let description = (*(*self.0).tg_relation).rd_att;
+        pg_sys::Datum::from(unsafe {
+            let description = (*(*self.data).tg_relation).rd_att;
             pg_sys::heap_modify_tuple_by_cols(row, description, 1, &mut column, &mut value, &mut is_null)
-        }))
+        })
     }
 
     pub fn column(&self) -> Option<String> {
@@ -134,8 +149,28 @@ impl Trigger {
     fn column_name(&self) -> Option<&CStr> {
         // SAFETY: tgargs has tgnargs NUL-terminated strings and lives as long as the relation is open.
         unsafe {
-            let trigger = (*self.0).tg_trigger;
+            let trigger = (*self.data).tg_trigger;
             ((*trigger).tgnargs > 0).then(|| CStr::from_ptr(*(*trigger).tgargs))
+        }
+    }
+
+    /// Whether the writer is outside the table's row security. A column that is gone was refused before.
+    pub fn bypasses_row_security(&self) -> bool {
+        self.asked().is_ok_and(|asked| asked.bypasses)
+    }
+
+    fn asked(&self) -> Result<Asked, Error> {
+        // SAFETY: fn_extra is ours, NULL at first; memory of fn_mcxt lives as long as flinfo.
+        unsafe {
+            let function = (*self.call.0).flinfo;
+            let mut kept = (*function).fn_extra.cast::<Asked>();
+            if kept.is_null() {
+                let asked = Asked { attribute: self.attribute()?, bypasses: row_security_bypassed(self.table()) };
+                kept = pg_sys::MemoryContextAlloc((*function).fn_mcxt, size_of::<Asked>()).cast();
+                kept.write(asked);
+                (*function).fn_extra = kept.cast();
+            }
+            Ok(*kept)
         }
     }
 

@@ -26,9 +26,7 @@ COMMENT ON COLUMN orgscope.organization.subscription_status IS
 COMMENT ON COLUMN orgscope.organization.features IS
     'features this organization has: {"name": true} or ["name"]; read by orgscope.has_feature()';
 
-CREATE FUNCTION orgscope.touch_updated_at() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-    AS $$ BEGIN NEW.updated_at := now(); RETURN NEW; END $$;
+CREATE FUNCTION orgscope.touch_updated_at() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_touch_updated_at';
 COMMENT ON FUNCTION orgscope.touch_updated_at() IS 'trigger: sets updated_at';
 
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON orgscope.organization

@@ -1,10 +1,5 @@
 -- guard: the trigger functions that orgscope.enable_org_scoping() puts on a table. Behaviour: src/guard/.
--- EXECUTE stays with PUBLIC: a table's owner needs it to create the triggers, a writer to evaluate their WHEN.
-
-CREATE FUNCTION orgscope.needs_guard(tableoid oid, old_org uuid, new_org uuid) RETURNS boolean
-    LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'orgscope_needs_guard';
-COMMENT ON FUNCTION orgscope.needs_guard(oid, uuid, uuid) IS
-    'whether a written row is an exception: not of the current organization, or written outside row security';
+-- EXECUTE stays with PUBLIC: a table's owner needs it to create the triggers.
 
 CREATE FUNCTION orgscope.fill() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_fill';
 COMMENT ON FUNCTION orgscope.fill() IS 'trigger: fills a NULL organization from the context, on UPDATE from the row';

@@ -33,7 +33,7 @@ CREATE VIEW orgscope.scoped_tables AS
           AND pg_get_expr(p.polwithcheck, p.polrelid) = pg_get_expr(p.polqual, p.polrelid)
     ) floor ON true
     LEFT JOIN LATERAL (
-        SELECT count(*) = 8 AS complete
+        SELECT count(*) = 6 AS complete
         FROM pg_catalog.pg_trigger t
         JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
         JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace AND fn.nspname = 'orgscope'
@@ -46,7 +46,8 @@ CREATE TYPE orgscope.scoping_step AS (step integer, kind text, sql text, lock te
 COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why';
 
 CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
-    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_run_scoping';
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    AS 'MODULE_PATHNAME', 'orgscope_run_scoping';
 COMMENT ON FUNCTION orgscope.run_scoping(text, regclass, text, text) IS
     'the one entry behind plan, enable, repair and disable; use those';
 
@@ -84,41 +85,15 @@ COMMENT ON FUNCTION orgscope.disable_org_scoping(regclass) IS
 
 -- A dropped table leaves the registry with it: its name must not make a later table look scoped.
 CREATE FUNCTION orgscope.forget_dropped_tables() RETURNS event_trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-    BEGIN
-        DELETE FROM orgscope.scoped_table s
-        USING pg_event_trigger_dropped_objects() d
-        WHERE d.object_type = 'table' AND d.schema_name = s.schema_name AND d.object_name = s.table_name;
-    END $$;
+    LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_forget_dropped_tables';
 COMMENT ON FUNCTION orgscope.forget_dropped_tables() IS 'event trigger: removes dropped tables from orgscope.scoped_table';
 CREATE EVENT TRIGGER orgscope_forget_dropped_tables ON sql_drop EXECUTE FUNCTION orgscope.forget_dropped_tables();
 -- ALWAYS, like the guards: session_replication_role = replica must not leave the registry behind.
 ALTER EVENT TRIGGER orgscope_forget_dropped_tables ENABLE ALWAYS;
 
--- A renamed table stays scoped: the registry follows. The command names the table or schema as it is now; what the
--- registry calls it is the one entry that no longer leads to a table.
+-- A renamed table stays scoped: the registry follows.
 CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$
-    BEGIN
-        UPDATE orgscope.scoped_table s
-        SET schema_name = now.nspname, table_name = now.relname
-        FROM (
-            SELECT DISTINCT n.nspname, c.relname, d.classid
-            FROM pg_event_trigger_ddl_commands() d
-            JOIN pg_class c ON CASE d.classid WHEN 'pg_class'::regclass THEN c.oid = d.objid
-                                              WHEN 'pg_namespace'::regclass THEN c.relnamespace = d.objid END
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            JOIN pg_trigger t ON t.tgrelid = c.oid
-            JOIN pg_proc f ON f.oid = t.tgfoid AND f.pronamespace = 'orgscope'::regnamespace
-            WHERE n.nspname <> 'orgscope'
-              AND NOT EXISTS (SELECT FROM orgscope.scoped_table r WHERE r.schema_name = n.nspname AND r.table_name = c.relname)
-        ) now
-        WHERE to_regclass(format('%I.%I', s.schema_name, s.table_name)) IS NULL
-          AND (now.classid = 'pg_class'::regclass OR now.relname = s.table_name)
-          AND (now.relname = s.table_name OR now.nspname = s.schema_name);
-    END $$;
+    LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_follow_renamed_tables';
 COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS 'event trigger: keeps orgscope.scoped_table with renamed tables and schemas';
 CREATE EVENT TRIGGER orgscope_follow_renamed_tables ON ddl_command_end
     WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION orgscope.follow_renamed_tables();

@@ -1,7 +1,7 @@
 //! What SQL sees of the context. Declarations are in sql/install/20_context.sql.
 
-use crate::context::lifetime::{assign, is_session};
-use crate::context::value::{Org, absence, current, ready, use_current};
+use crate::context::lifetime::assign;
+use crate::context::value::{Org, absence, current, is_session, ready, use_current};
 use crate::error::{Error, Refused};
 use crate::pg::{self, boundary, entry, raw, uuid_datum};
 use crate::settings::{REQUIRE_CONTEXT, RequireContext};

@@ -3,23 +3,17 @@
 //! Comparing transaction ids at use instead would be wrong in parallel workers, which have their own. Resetting the
 //! setting before the commit means that no stale value exists anywhere, also not for a hand-written policy.
 
-use crate::context::value::{end_transaction, leaves_value, lifetime};
+use crate::context::value::{end_transaction, is_session, leaves_value, stays_session};
 use crate::error::{Error, Refused};
 use crate::pg::{self, raw};
-use crate::settings::Lifetime;
 use pgrx::pg_sys;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_void};
 
 pub const SETTING: &CStr = c"orgscope.current_org";
 
 pub fn init() {
     // SAFETY: registered once per backend, from _PG_init, with a function that lives as long as the library.
     unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
-}
-
-/// Whether a value may outlive its transaction.
-pub fn is_session() -> bool {
-    lifetime() == Lifetime::Session as c_int
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
@@ -38,7 +32,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 /// Deferred triggers and WITH HOLD cursors have run; nothing of this transaction asks for the context any more. A
 /// parallel worker restores its settings in a transaction of its own that commits: it must keep them.
 fn clear_leftover() {
-    if !pg::in_parallel_worker() && !is_session() && leaves_value() {
+    if !pg::in_parallel_worker() && !stays_session() && leaves_value() {
         assign(None, pg_sys::GucAction::GUC_ACTION_SET);
     }
 }
@@ -74,7 +68,7 @@ pub fn check_set(statement: &pg_sys::VariableSetStmt) -> Result<(), Error> {
     Err(Error::ContextRefused(Refused::SessionSet))
 }
 
-fn names_setting(name: *const std::ffi::c_char) -> bool {
+pub fn names_setting(name: *const std::ffi::c_char) -> bool {
     // SAFETY: the parser gives a NUL-terminated name, or NULL for RESET ALL.
     !name.is_null() && unsafe { CStr::from_ptr(name) }.to_bytes().eq_ignore_ascii_case(SETTING.to_bytes())
 }

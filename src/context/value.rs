@@ -2,6 +2,7 @@
 //! beside each stacked value, so that rollback, savepoints, RESET and parallel workers bring the right 16 bytes back
 //! without a callback of ours.
 
+use crate::context::lifetime::names_setting;
 use crate::error::{Absent, Error, Refused};
 use crate::pg::{self, Backend, pstrdup, raw};
 use crate::settings::{CONTEXT_CHANGE, ContextChange, Lifetime};
@@ -14,7 +15,7 @@ pub type Org = [u8; 16];
 /// Where a value came from: `lifetime` decides whether it counts.
 #[derive(Clone, Copy, PartialEq)]
 enum Origin {
-    /// Startup packet, ALTER ROLE, ALTER DATABASE.
+    /// Startup packet, ALTER ROLE, ALTER DATABASE; a SET of an earlier transaction, when the library was not there yet.
     Connection,
     /// SET, SET LOCAL, set_config, a function's SET clause.
     Session,
@@ -38,6 +39,10 @@ pub struct Context {
     ready: bool,
     /// This transaction assigned the setting, so its end must look at it.
     touched: bool,
+    /// This transaction assigned the lifetime: what it was at the end of the transaction may hold for the transaction only.
+    lifetime_changed: bool,
+    /// The value that PostgreSQL kept until the library was loaded is an earlier transaction's.
+    stale_placeholder: bool,
 }
 
 static CONTEXT: Backend<Context> = Backend::new(Context {
@@ -47,6 +52,8 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
     used: None,
     ready: false,
     touched: false,
+    lifetime_changed: false,
+    stale_placeholder: false,
 });
 
 impl Context {
@@ -91,8 +98,14 @@ pub fn absence() -> Absent {
     CONTEXT.with(|c| if c.set.is_some() { Absent::FromConnection } else { Absent::Unset })
 }
 
-pub fn lifetime() -> c_int {
-    CONTEXT.with(|c| c.lifetime)
+/// Whether a value may outlive its transaction.
+pub fn is_session() -> bool {
+    CONTEXT.with(|c| c.lifetime == Lifetime::Session as c_int)
+}
+
+/// The same at the end of a transaction, where a lifetime that this transaction has set does not count.
+pub fn stays_session() -> bool {
+    CONTEXT.with(|c| c.lifetime == Lifetime::Session as c_int && !c.lifetime_changed)
 }
 
 /// Whether a value set by this session would outlive its transaction unless it is reset.
@@ -105,6 +118,7 @@ pub fn end_transaction() {
         c.used = None;
         c.ready = false;
         c.touched = false;
+        c.lifetime_changed = false;
     });
 }
 
@@ -132,7 +146,8 @@ pub unsafe extern "C-unwind" fn check_current_org(
     if session && changes_used_org(org) {
         return refuse(&Error::ContextRefused(Refused::Changed));
     }
-    let origin = if session { Origin::Session } else { Origin::Connection };
+    let stale = CONTEXT.with(|c| c.stale_placeholder);
+    let origin = if session && !stale { Origin::Session } else { Origin::Connection };
     // SAFETY: guc.c frees `extra` with free() (PostgreSQL 15), so it must come from malloc.
     unsafe {
         let copy = raw::malloc(size_of::<Extra>()).cast::<Extra>();
@@ -175,6 +190,22 @@ fn refuse(error: &Error) -> bool {
     false
 }
 
+/// Runs `define` so that a value which was SET before the library was loaded, in an earlier transaction, does not count:
+/// PostgreSQL assigns it again as if it were new. One of the current transaction is on the setting's stack, and counts.
+pub fn define_over_placeholder(define: impl FnOnce()) {
+    // SAFETY: get_guc_variables() is guc.c's own array of as many entries as GetNumConfigOptions() says.
+    let stale = unsafe {
+        !pg_sys::process_shared_preload_libraries_in_progress
+            && std::slice::from_raw_parts(pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions() as usize)
+                .iter()
+                .map(|&setting| &*setting)
+                .any(|setting| names_setting(setting.name) && setting.stack.is_null())
+    };
+    CONTEXT.with(|c| c.stale_placeholder = stale);
+    define();
+    CONTEXT.with(|c| c.stale_placeholder = false);
+}
+
 /// Must not fail: runs on SET, RESET, rollback and when a parallel worker starts.
 pub unsafe extern "C-unwind" fn assign_current_org(_: *const c_char, extra: *mut c_void) {
     CONTEXT.with(|c| {
@@ -186,8 +217,11 @@ pub unsafe extern "C-unwind" fn assign_current_org(_: *const c_char, extra: *mut
 
 /// Must not fail. The new lifetime may change whether the value counts.
 pub unsafe extern "C-unwind" fn assign_lifetime(new: c_int, _: *mut c_void) {
+    // SAFETY: reads the transaction state; false while settings are put back at the end of a transaction.
+    let in_transaction = unsafe { pg_sys::IsTransactionState() };
     CONTEXT.with(|c| {
         c.lifetime = new;
+        c.lifetime_changed |= in_transaction;
         c.refresh();
     });
 }

@@ -16,15 +16,12 @@ pub fn check_drop(statement: &pg_sys::DropStmt) -> Result<(), Error> {
 }
 
 pub fn check_drop_owned(statement: &pg_sys::DropOwnedStmt) -> Result<(), Error> {
-    let owner = spi::query(
-        "SELECT pg_catalog.pg_get_userbyid(extowner) FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'orgscope'",
-        &[],
-    );
-    let Some(owner) = owner else { return Ok(()) };
-    // SAFETY: the parser's list of RoleSpec nodes; get_rolespec_name returns a palloc'd name.
-    let owns_us = nodes::<pg_sys::RoleSpec>(statement.roles)
-        .any(|role| pg::text_of(unsafe { pg_sys::get_rolespec_name(role) }).as_deref() == Some(&owner));
-    if owns_us { refuse_while_scoped() } else { Ok(()) }
+    let owner =
+        "SELECT extowner::pg_catalog.text FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'orgscope'";
+    let Some(owner) = spi::query(owner, &[]) else { return Ok(()) };
+    // SAFETY: the parser's list of RoleSpec nodes; with missing_ok an unknown role is PostgreSQL's error to raise.
+    let mut roles = nodes(statement.roles).map(|role| unsafe { pg_sys::get_rolespec_oid(role, true) });
+    if roles.any(|role| role.to_u32().to_string() == owner) { refuse_while_scoped() } else { Ok(()) }
 }
 
 /// Counts tables by their guards, not by the registry: a table that was renamed is protected all the same.

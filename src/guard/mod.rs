@@ -1,8 +1,8 @@
 //! What row security leaves open: NULL organizations, moves, TRUNCATE, and every write of a role that row security does
 //! not cover.
 //!
-//! On a normal role's statement only WHEN conditions run: `orgscope.current_org()` before a row is written and
-//! `orgscope.needs_guard()` after it. The trigger functions themselves are called for the exceptions.
+//! The trigger functions are called for every written row, so what they ask of the catalogs (which attribute is the
+//! organization, does row security cover the writer) is asked once a statement.
 
 pub mod ddl;
 pub mod row;

@@ -77,6 +77,11 @@ pub struct Index {
     /// Definition of the UNIQUE constraint it belongs to.
     pub constraint: Option<String>,
     pub exclusion: bool,
+    /// As a string literal.
+    pub comment: Option<String>,
+    pub clustered: bool,
+    /// Column number and statistics target, where it is not the default.
+    pub statistics: Vec<(i16, i32)>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -141,4 +146,22 @@ fn rows(facts: &Facts) -> Rows {
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }
+}
+
+impl Facts {
+    /// What hangs on a unique index and goes with it when it is made anew: comment, CLUSTER mark, statistics targets. The
+    /// new one has `shift` more columns in front.
+    pub fn attachments(&self, index: &Index, shift: i16) -> Vec<String> {
+        let Index { quoted, .. } = index;
+        let (table, name) = (&self.qualified, format!("{}.{quoted}", self.schema_quoted));
+        let comment = index.comment.as_ref().map(|comment| match index.constraint {
+            Some(_) => format!("COMMENT ON CONSTRAINT {quoted} ON {table} IS {comment}"),
+            None => format!("COMMENT ON INDEX {name} IS {comment}"),
+        });
+        let cluster = index.clustered.then(|| format!("ALTER TABLE {table} CLUSTER ON {quoted}"));
+        let statistics = index.statistics.iter().map(|(column, target)| {
+            format!("ALTER INDEX {name} ALTER COLUMN {} SET STATISTICS {target}", column + shift)
+        });
+        comment.into_iter().chain(cluster).chain(statistics).collect()
+    }
 }

@@ -15,7 +15,8 @@ SELECT jsonb_build_object(
     'force_row_security', c.relforcerowsecurity,
     'column_name', $2,
     'column_quoted', quote_ident($2),
-    'column_literal', quote_literal($2),
+    -- As pg_get_triggerdef() prints it: never with E''.
+    'column_literal', '''' || replace($2, '''', '''''') || '''',
     'column', (
         SELECT jsonb_build_object(
             'type', format_type(a.atttypid, a.atttypmod),
@@ -44,8 +45,19 @@ SELECT jsonb_build_object(
                                 WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = key),
             'replica_identity', x.indisreplident,
             'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid),
-            'constraint', (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+            -- pg_get_constraintdef() leaves the storage parameters out.
+            'constraint', (SELECT CASE WHEN i.reloptions IS NULL THEN pg_get_constraintdef(k.oid)
+                                       ELSE regexp_replace(pg_get_constraintdef(k.oid), '( DEFERRABLE( INITIALLY DEFERRED)?)?$',
+                                                           ' WITH (' || array_to_string(i.reloptions, ', ') || ')\1') END
+                           FROM pg_constraint k
                            WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+            'comment', quote_literal(COALESCE(
+                (SELECT obj_description(k.oid, 'pg_constraint') FROM pg_constraint k
+                 WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+                obj_description(x.indexrelid, 'pg_class'))),
+            'clustered', x.indisclustered,
+            'statistics', COALESCE((SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget)) FROM pg_attribute a
+                                    WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0), '[]'),
             'exclusion', x.indisexclusion) ORDER BY i.relname)
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am am ON am.oid = i.relam
         WHERE x.indrelid = c.oid), '[]'),

@@ -6,6 +6,7 @@ mod facts;
 mod options;
 mod plan;
 mod refuse;
+mod registry;
 mod undo;
 
 use crate::error::{Error, TableName};

@@ -130,7 +130,10 @@ impl Plan<'_> {
                     self.add("unique", EXCLUSIVE, drop, "replaced by the next step");
                     self.add("unique", SHARE, definition, reason);
                 }
-                (_, None) => {}
+                (_, None) => continue,
+            }
+            for sql in facts.attachments(index, 1) {
+                self.add("unique", EXCLUSIVE, sql, "it goes with the index, which was made anew");
             }
         }
     }
@@ -195,7 +198,7 @@ impl Plan<'_> {
 
     fn guard(&mut self, wanted: &Guard) {
         let facts = self.facts;
-        let create = wanted.create(&facts.qualified, &facts.column_quoted, &facts.column_literal);
+        let create = wanted.create(&facts.qualified, &facts.column_literal);
         let found = facts.triggers.iter().find(|t| t.name == wanted.name);
         let name = wanted.quoted_name();
         let right = found.is_some_and(|t| t.definition == create);
@@ -291,7 +294,7 @@ mod tests {
         serde_json::from_value(json!({
             "quoted": "i", "definition": definition, "prefix": prefix, "unique": true, "primary": false, "usable": true,
             "leads": false, "contains": false, "replica_identity": false, "referenced": false,
-            "constraint": constraint, "exclusion": false
+            "constraint": constraint, "exclusion": false, "comment": null, "clustered": false, "statistics": []
         }))
         .unwrap()
     }
@@ -355,11 +358,11 @@ mod tests {
                 j["foreign_keys"] = json!([{"quoted": "k", "to_organization": true, "validated": true}]);
                 j["indexes"] = json!([{"quoted": "i", "definition": "", "prefix": "", "unique": unique, "primary": false,
                     "usable": true, "leads": true, "contains": true, "replica_identity": false, "referenced": false,
-                    "constraint": null, "exclusion": false}]);
+                    "constraint": null, "exclusion": false, "comment": null, "clustered": false, "statistics": []}]);
                 j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
                     "everywhere": true, "using": predicate, "check": predicate})));
                 j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
-                    "definition": g.create("public.t", &column, &format!("'{column}'")), "always": true, "ours": true})).collect());
+                    "definition": g.create("public.t", &format!("'{column}'")), "always": true, "ours": true})).collect());
             });
             prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
             let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default());

@@ -2,7 +2,7 @@
 
 use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
-use crate::scope::facts::Facts;
+use crate::scope::facts::{Facts, Index};
 use crate::scope::plan::{kept, scoped_definition};
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,7 @@ pub struct Original {
     pub force_row_security: bool,
     /// None if the column was not there.
     pub column: Option<OriginalColumn>,
-    /// Statements that drop what was added: the foreign key and the index.
-    pub added: Vec<String>,
+    pub added: Vec<Added>,
     pub replaced: Vec<Replaced>,
 }
 
@@ -24,7 +23,14 @@ pub struct OriginalColumn {
     pub default: Option<String>,
 }
 
-/// A unique constraint or index as it was.
+/// The foreign key or the index that scoping has added. By name: the table may have another one by now.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct Added {
+    pub quoted: String,
+    pub constraint: bool,
+}
+
+/// A unique constraint or index as it was: the constraint's definition, or the index's behind its first parenthesis.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Replaced {
     pub quoted: String,
@@ -44,7 +50,7 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
             ..Original::default()
         },
     };
-    original.added.extend(steps.iter().filter_map(|step| inverse(facts, step)));
+    original.added.extend(steps.iter().filter_map(added));
     let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
     for index in facts.indexes.iter().filter(|i| kept(i).is_none()) {
         if scoped_definition(index, &facts.column_quoted).is_some_and(|definition| changed(&definition)) {
@@ -52,26 +58,38 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
             original.replaced.push(Replaced {
                 quoted: index.quoted.clone(),
                 constraint: index.constraint.is_some(),
-                definition: index.constraint.clone().unwrap_or_else(|| index.definition.clone()),
+                definition: index.constraint.clone().unwrap_or_else(|| columns(index)),
             });
         }
     }
     original
 }
 
-/// The statement that takes an added foreign key or index away.
-fn inverse(facts: &Facts, step: &Step) -> Option<String> {
+/// What a step adds, if it is a foreign key or an index.
+fn added(step: &Step) -> Option<Added> {
     let name = |before: &str, after: &str| {
         step.sql.split_once(before).and_then(|(_, rest)| rest.split_once(after)).map(|(name, _)| name.to_owned())
     };
-    match step.kind {
-        "foreign key" => name(" ADD CONSTRAINT ", " FOREIGN KEY ")
-            .map(|key| format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {key}", facts.qualified)),
-        "index" => {
-            name("CREATE INDEX ", " ON ").map(|index| format!("DROP INDEX IF EXISTS {}.{index}", facts.schema_quoted))
-        }
-        _ => None,
+    let (quoted, constraint) = match step.kind {
+        "foreign key" => (name(" ADD CONSTRAINT ", " FOREIGN KEY "), true),
+        "index" => (name("CREATE INDEX ", " ON "), false),
+        _ => (None, false),
+    };
+    quoted.map(|quoted| Added { quoted, constraint })
+}
+
+fn drop_added(facts: &Facts, added: &Added) -> String {
+    let Added { quoted, constraint } = added;
+    if *constraint {
+        format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {quoted}", facts.qualified)
+    } else {
+        format!("DROP INDEX IF EXISTS {}.{quoted}", facts.schema_quoted)
     }
+}
+
+/// An index definition without its prefix, which names the table.
+fn columns(index: &Index) -> String {
+    index.definition.strip_prefix(&index.prefix).unwrap_or(&index.definition).to_owned()
 }
 
 /// The steps back, in the reverse order of the plan.
@@ -91,7 +109,7 @@ pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
         steps.push(("row security", format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")));
     }
     steps.extend(original.replaced.iter().flat_map(|r| restore(facts, r)).map(|sql| ("unique", sql)));
-    steps.extend(original.added.iter().rev().map(|sql| ("added", sql.clone())));
+    steps.extend(original.added.iter().rev().map(|a| ("added", drop_added(facts, a))));
     steps.extend(column(facts, original).into_iter().map(|sql| ("column", sql)));
     steps
         .into_iter()
@@ -110,11 +128,14 @@ pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
 fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
     let Replaced { quoted, definition, .. } = replaced;
     let Some(now) = facts.indexes.iter().find(|i| i.quoted == *quoted) else { return Vec::new() };
-    if now.constraint.is_some() && replaced.constraint {
+    let mut steps = if now.constraint.is_some() && replaced.constraint {
         let table = &facts.qualified;
-        return vec![format!("ALTER TABLE {table} DROP CONSTRAINT {quoted}, ADD CONSTRAINT {quoted} {definition}")];
-    }
-    vec![format!("DROP INDEX {}.{quoted}", facts.schema_quoted), definition.clone()]
+        vec![format!("ALTER TABLE {table} DROP CONSTRAINT {quoted}, ADD CONSTRAINT {quoted} {definition}")]
+    } else {
+        vec![format!("DROP INDEX {}.{quoted}", facts.schema_quoted), format!("{}{definition}", now.prefix)]
+    };
+    steps.extend(facts.attachments(now, -1));
+    steps
 }
 
 /// The column stays. What only orgscope wanted of it goes: the default needs the extension, NOT NULL the default.

@@ -7,9 +7,10 @@ CREATE TABLE {items} (
     body text NOT NULL
 );
 
--- Even rows belong to the big organization; the odd ones are dealt out to the small ones, 1,000 rows each.
+-- Even rows belong to the big organization; among the odd ones each small organization has 1,000 that lie close together,
+-- so that reading them is not a matter of where in memory their pages happen to be.
 INSERT INTO {items}
-SELECT n, bench_organization(CASE WHEN n % 2 = 0 THEN 0 ELSE 1 + (n / 2) % ({rows} / 2000) END), n % 1000, 'body of item ' || n
+SELECT n, bench_organization(CASE WHEN n % 2 = 0 THEN 0 ELSE 1 + n / 2000 END), n % 1000, 'body of item ' || n
 FROM generate_series(1, {rows}) AS n;
 
 CREATE TABLE {entries} (

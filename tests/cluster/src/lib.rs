@@ -53,7 +53,7 @@ impl Cluster {
         let account = Account::for_servers()?;
         let directory = server_directory(&account)?;
         // From here on nothing is left behind, whatever fails.
-        let watchdog = Watchdog::guard(&directory, &installation, &account)?;
+        let watchdog = Watchdog::guard(&directory)?;
         let mut cluster = Self { directory, port: 0, installation, account, watchdog };
         cluster.initdb()?;
         cluster.start_on_free_port(options)?;

@@ -51,9 +51,15 @@ fn cached_plans_follow_the_context() {
     run(&mut world.superuser(), "GRANT CREATE ON SCHEMA public TO app");
     for mode in ["force_generic_plan", "force_custom_plan", "auto"] {
         let mut app = world.app();
-        run(&mut app, &format!("SET plan_cache_mode = {mode}; PREPARE p(int) AS SELECT id FROM ticket WHERE id > $1 ORDER BY id"));
-        run(&mut app, "CREATE OR REPLACE FUNCTION ids() RETURNS text LANGUAGE plpgsql AS
-                       $$ BEGIN RETURN (SELECT string_agg(id::text, ',' ORDER BY id) FROM ticket); END $$");
+        run(
+            &mut app,
+            &format!("SET plan_cache_mode = {mode}; PREPARE p(int) AS SELECT id FROM ticket WHERE id > $1 ORDER BY id"),
+        );
+        run(
+            &mut app,
+            "CREATE OR REPLACE FUNCTION ids() RETURNS text LANGUAGE plpgsql AS
+                       $$ BEGIN RETURN (SELECT string_agg(id::text, ',' ORDER BY id) FROM ticket); END $$",
+        );
         let statement = app.prepare("SELECT id FROM ticket WHERE id > $1 ORDER BY id").unwrap();
         for _ in 0..7 {
             for (org, ids) in [(A, vec!["1", "2"]), (B, vec!["11", "12", "13"]), (C, vec![])] {
@@ -120,7 +126,12 @@ fn a_deferred_trigger_runs_under_the_context_of_its_transaction() {
     );
     let mut app = world.app();
     rows_under(&mut app, A, "INSERT INTO ticket VALUES (3, 'x')");
-    run(&mut app, &format!("BEGIN; SELECT set_config('orgscope.current_org', '{B}', false); INSERT INTO ticket VALUES (14, 'x'); COMMIT"));
+    run(
+        &mut app,
+        &format!(
+            "BEGIN; SELECT set_config('orgscope.current_org', '{B}', false); INSERT INTO ticket VALUES (14, 'x'); COMMIT"
+        ),
+    );
     assert_eq!(rows(&mut app, "SELECT n, org FROM seen ORDER BY n"), [format!("3|{A}"), format!("4|{B}")]);
     begin(&mut app, A);
     run(&mut app, "INSERT INTO ticket VALUES (4, 'x'); SELECT orgscope.clear_current_org()");
@@ -158,7 +169,9 @@ fn a_transaction_keeps_to_one_organization() {
         format!("SELECT set_config('orgscope.current_org', '{B}', true)"),
         format!("SELECT set_config('orgscope.current_org', '{B}', false)"),
         format!("SELECT orgscope.set_current_org('{B}')"),
-        format!("SELECT id::text FROM ticket UNION ALL SELECT set_config('orgscope.current_org', '{B}', true) UNION ALL SELECT title FROM ticket"),
+        format!(
+            "SELECT id::text FROM ticket UNION ALL SELECT set_config('orgscope.current_org', '{B}', true) UNION ALL SELECT title FROM ticket"
+        ),
         format!("SELECT orgscope.clear_current_org(); SET LOCAL orgscope.current_org = '{B}'"),
         format!("SAVEPOINT s; SET LOCAL orgscope.current_org = '{B}'"),
     ] {
@@ -170,7 +183,8 @@ fn a_transaction_keeps_to_one_organization() {
     // Before its first use the context may still change, and ending it is always allowed.
     let unused = format!("SET LOCAL orgscope.current_org = '{B}'; {COUNT}");
     assert_eq!(rows_under(&mut app, A, &unused), ["3"]);
-    let again = format!("{COUNT}; SET LOCAL orgscope.current_org = ''; SET LOCAL orgscope.current_org = '{A}'; {COUNT}");
+    let again =
+        format!("{COUNT}; SET LOCAL orgscope.current_org = ''; SET LOCAL orgscope.current_org = '{A}'; {COUNT}");
     assert_eq!(rows_under(&mut app, A, &again), ["2"]);
     assert_eq!(rows_under(&mut app, B, COUNT), ["3"], "the next transaction is free");
     assert_eq!(all_tickets(&world).len(), 5);
@@ -182,7 +196,8 @@ fn another_organization_reached_without_a_check_is_refused_at_use() {
     run(&mut world.superuser(), "ALTER ROLE app IN DATABASE unchecked SET orgscope.context_lifetime = 'connection'");
     let mut app = world.connect_with("app", &format!("-c orgscope.current_org={A}")).unwrap();
     for reset in ["RESET orgscope.current_org", "RESET ALL", "SET LOCAL orgscope.current_org TO DEFAULT"] {
-        for touch in [COUNT, "UPDATE ticket SET title = title", "INSERT INTO ticket VALUES (99)", "DELETE FROM ticket"] {
+        for touch in [COUNT, "UPDATE ticket SET title = title", "INSERT INTO ticket VALUES (99)", "DELETE FROM ticket"]
+        {
             refused_under(&mut app, B, "OS003", &format!("{COUNT}; {reset}; {touch}"));
         }
     }
@@ -197,15 +212,16 @@ fn another_organization_reached_without_a_check_is_refused_at_use() {
 fn a_flip_inside_a_statement_shows_no_foreign_row() {
     let world = World::new("flip");
     let mut app = world.app();
-    let where_flip =
-        format!("SELECT id FROM ticket WHERE set_config('orgscope.current_org', '{B}', true) IS NOT NULL");
+    let where_flip = format!("SELECT id FROM ticket WHERE set_config('orgscope.current_org', '{B}', true) IS NOT NULL");
     refused_under(&mut app, A, "OS003", &where_flip);
     let lateral = format!(
         "SELECT t.id FROM (SELECT set_config('orgscope.current_org', '{B}', true) AS x OFFSET 0) s, LATERAL (SELECT id FROM ticket WHERE s.x IS NOT NULL) t"
     );
     let found = under(&mut app, A, &lateral);
     match found {
-        Ok(rows) => assert!(rows.iter().all(|id| id.len() == 2) || rows.iter().all(|id| id.len() == 1), "mixed: {rows:?}"),
+        Ok(rows) => {
+            assert!(rows.iter().all(|id| id.len() == 2) || rows.iter().all(|id| id.len() == 1), "mixed: {rows:?}")
+        }
         Err(error) => assert_eq!(code(&error), "OS003"),
     }
 }
@@ -217,7 +233,14 @@ fn free_lets_a_transaction_serve_several() {
     let mut app = world.app();
     let two = format!("{COUNT}; SET LOCAL orgscope.current_org = '{B}'; {COUNT}");
     assert_eq!(rows_under(&mut app, A, &two), ["3"]);
-    assert_eq!(rows_under(&mut app, A, &format!("SAVEPOINT s; SET LOCAL orgscope.current_org = '{B}'; {COUNT}; ROLLBACK TO s; {COUNT}")), ["2"]);
+    assert_eq!(
+        rows_under(
+            &mut app,
+            A,
+            &format!("SAVEPOINT s; SET LOCAL orgscope.current_org = '{B}'; {COUNT}; ROLLBACK TO s; {COUNT}")
+        ),
+        ["2"]
+    );
     refused(&mut app, "OS001", COUNT);
     refused(&mut app, "42501", "SET orgscope.context_change = 'free'");
     refused(&mut app, "42501", "SET orgscope.context_lifetime = 'session'");
@@ -227,6 +250,9 @@ fn free_lets_a_transaction_serve_several() {
 fn a_lifetime_set_for_one_transaction_leaves_nothing_behind() {
     let world = World::new("local_lifetime");
     let mut admin = world.superuser();
-    run(&mut admin, &format!("BEGIN; SET LOCAL orgscope.context_lifetime = 'session'; SET orgscope.current_org = '{A}'; COMMIT"));
+    run(
+        &mut admin,
+        &format!("BEGIN; SET LOCAL orgscope.context_lifetime = 'session'; SET orgscope.current_org = '{A}'; COMMIT"),
+    );
     assert_eq!(one(&mut admin, "SELECT COALESCE(orgscope.current_org()::text, 'none')"), "none");
 }

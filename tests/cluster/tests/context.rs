@@ -30,7 +30,9 @@ fn plain_set_is_refused_unless_the_lifetime_is_session() {
     for (lifetime, expected) in [("transaction", "OS003"), ("connection", "OS003"), ("session", "00000")] {
         role(&world, &format!("plain_{lifetime}"), lifetime);
         let mut client = world.connect(&format!("plain_{lifetime}"));
-        for set in ["SET orgscope.current_org = ", "SET SESSION orgscope.current_org TO ", "set ORGSCOPE.Current_Org = "] {
+        for set in
+            ["SET orgscope.current_org = ", "SET SESSION orgscope.current_org TO ", "set ORGSCOPE.Current_Org = "]
+        {
             assert_eq!(state(&mut client, &format!("{set}'{A}'")), expected, "{lifetime}: {set}");
         }
         let plain = format!("DO $$ BEGIN EXECUTE 'SET orgscope.current_org = ''{A}''' ; END $$");
@@ -38,7 +40,9 @@ fn plain_set_is_refused_unless_the_lifetime_is_session() {
         let expected_count = if lifetime == "session" { "2" } else { "none" };
         let after = if lifetime == "session" { one(&mut client, COUNT) } else { current(&mut client) };
         assert_eq!(after, expected_count, "{lifetime}");
-        for end in ["SET orgscope.current_org = ''", "SET orgscope.current_org TO DEFAULT", "RESET orgscope.current_org"] {
+        for end in
+            ["SET orgscope.current_org = ''", "SET orgscope.current_org TO DEFAULT", "RESET orgscope.current_org"]
+        {
             run(&mut client, end);
             assert_eq!(current(&mut client), "none");
         }
@@ -166,8 +170,13 @@ fn check_connection(client: &mut postgres::Client, count: Option<&str>) {
 fn reset_and_discard_end_a_context() {
     let world = World::new("reset");
     let mut app = world.app();
-    for reset in ["RESET orgscope.current_org", "RESET ALL", "SET LOCAL orgscope.current_org TO DEFAULT",
-        "SET LOCAL orgscope.current_org = ''", "SELECT orgscope.clear_current_org()"] {
+    for reset in [
+        "RESET orgscope.current_org",
+        "RESET ALL",
+        "SET LOCAL orgscope.current_org TO DEFAULT",
+        "SET LOCAL orgscope.current_org = ''",
+        "SELECT orgscope.clear_current_org()",
+    ] {
         begin(&mut app, A);
         assert_eq!(one(&mut app, COUNT), "2");
         run(&mut app, reset);
@@ -184,7 +193,12 @@ fn a_functions_set_clause_holds_inside_the_function() {
     run(&mut world.superuser(), "GRANT CREATE ON SCHEMA public TO app");
     let mut app = world.app();
     for (name, org) in [("of_a", A), ("of_b", B)] {
-        run(&mut app, &format!("CREATE FUNCTION {name}() RETURNS bigint LANGUAGE sql SET orgscope.current_org = '{org}' AS '{COUNT}'"));
+        run(
+            &mut app,
+            &format!(
+                "CREATE FUNCTION {name}() RETURNS bigint LANGUAGE sql SET orgscope.current_org = '{org}' AS '{COUNT}'"
+            ),
+        );
     }
     assert_eq!(one(&mut app, "SELECT of_a()"), "2");
     refused(&mut app, "OS001", COUNT);
@@ -206,7 +220,10 @@ fn prepare_transaction_ends_a_context() {
     let mut app = world.app();
     for (name, set) in [("p1", format!("SET LOCAL orgscope.current_org = '{A}'")), ("p2", set_false(A))] {
         let id = if name == "p1" { 101 } else { 102 };
-        run(&mut app, &format!("BEGIN; {set}; INSERT INTO ticket VALUES ({id}, 'prepared'); PREPARE TRANSACTION '{name}'"));
+        run(
+            &mut app,
+            &format!("BEGIN; {set}; INSERT INTO ticket VALUES ({id}, 'prepared'); PREPARE TRANSACTION '{name}'"),
+        );
         refused(&mut app, "OS001", COUNT);
         begin(&mut app, B);
         assert_eq!(one(&mut app, COUNT), "3");
@@ -214,6 +231,13 @@ fn prepare_transaction_ends_a_context() {
         run(&mut app, &format!("COMMIT PREPARED '{name}'"));
         assert_eq!(rows_under(&mut app, A, &format!("SELECT title FROM ticket WHERE id = {id}")), ["prepared"]);
     }
+    // A bypassing write and its record are prepared together.
+    let mut dba = world.dba();
+    run(&mut dba, "BEGIN; UPDATE ticket SET title = 'x' WHERE id = 1; PREPARE TRANSACTION 'p3'");
+    run(&mut dba, "UPDATE ticket SET title = 'y' WHERE id BETWEEN 11 AND 13");
+    run(&mut dba, "COMMIT PREPARED 'p3'");
+    let record = "SELECT row_count FROM orgscope.audit_log ORDER BY row_count";
+    assert_eq!(rows(&mut world.superuser(), record), ["1", "3"]);
 }
 
 #[test]
@@ -226,7 +250,9 @@ fn bad_values_are_refused_when_set() {
             format!("SELECT set_config('orgscope.current_org', '{bad}', true)"),
             format!("SELECT set_config('orgscope.current_org', '{bad}', false)"),
             format!("ALTER ROLE app SET orgscope.current_org = '{bad}'"),
-            format!("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET orgscope.current_org = '{bad}' AS 'SELECT 1'"),
+            format!(
+                "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql SET orgscope.current_org = '{bad}' AS 'SELECT 1'"
+            ),
         ] {
             run(&mut app, "BEGIN");
             let error = refused(&mut app, "22P02", &set);
@@ -242,6 +268,8 @@ fn bad_values_are_refused_when_set() {
     run(&mut world.superuser(), &format!("UPDATE orgscope.organization SET is_active = false WHERE id = '{C}'"));
     refused(&mut app, "OS004", &format!("SELECT orgscope.set_current_org('{C}')"));
     refused(&mut app, "OS001", &format!("BEGIN; SET LOCAL orgscope.current_org = ''; {COUNT}"));
+    // Never a default organization for the whole server.
+    refused(&mut world.superuser(), "55P02", &format!("ALTER SYSTEM SET orgscope.current_org = '{A}'"));
 }
 
 #[test]
@@ -251,7 +279,10 @@ fn require_context_says_which_statements_fail() {
     for (value, read, write, insert_state) in
         [("all", "OS001", "OS001", "OS001"), ("writes", "00000", "OS001", "OS001"), ("off", "00000", "00000", "OS001")]
     {
-        run(&mut world.superuser(), &format!("ALTER DATABASE require_context SET orgscope.require_context = '{value}'"));
+        run(
+            &mut world.superuser(),
+            &format!("ALTER DATABASE require_context SET orgscope.require_context = '{value}'"),
+        );
         for user in ["app", "owner"] {
             let mut client = world.connect(user);
             assert_eq!(state(&mut client, COUNT), read, "{value}: read as {user}");

@@ -48,8 +48,15 @@ fn build(world: &World, r: &mut Random) -> Vec<Table> {
             run(&mut owner, &format!("CREATE UNIQUE INDEX ON {name} ({}, {org})", quote(&table.key)));
         }
         let options = r.pick(&["{}", r#"{"index": "none"}"#]);
-        run(&mut owner, &format!("GRANT ALL ON {name} TO app, dba;
-            SELECT orgscope.enable_org_scoping({}::regclass, {}, '{options}')", literal(&name), literal(&table.org)));
+        run(
+            &mut owner,
+            &format!(
+                "GRANT ALL ON {name} TO app, dba;
+            SELECT orgscope.enable_org_scoping({}::regclass, {}, '{options}')",
+                literal(&name),
+                literal(&table.org)
+            ),
+        );
     }
     run(&mut world.superuser(), "ANALYZE");
     tables
@@ -109,7 +116,11 @@ fn a_tenant_writes_what_a_superuser_writes_of_it() {
             format!("DELETE FROM {name} AS t WHERE {key} % {by} = 0")
         } else {
             let column = r.one(&table.columns);
-            format!("UPDATE {name} AS t SET {} = {} WHERE {key} % {by} = 0", quote(&column.name), value(&mut r, column.kind))
+            format!(
+                "UPDATE {name} AS t SET {} = {} WHERE {key} % {by} = 0",
+                quote(&column.name),
+                value(&mut r, column.kind)
+            )
         };
         let org = r.pick(&[A, B, C]);
         let context = format!("seed {seed}, case {case}, organization {org}: {statement}");

@@ -69,8 +69,10 @@ const STATEMENTS: [&str; 42] = [
     "PREPARE p AS SELECT $1::int; EXECUTE p('x')",
 ];
 
+type Field = (&'static str, String);
+
 /// Every field, also those that only a `\errverbose` shows.
-fn fields(e: &DbError) -> Vec<(&'static str, String)> {
+fn fields(e: &DbError) -> Vec<Field> {
     let text = |value: Option<&str>| value.unwrap_or("-").to_owned();
     let position = match e.position() {
         Some(ErrorPosition::Original(at)) => at.to_string(),
@@ -96,13 +98,13 @@ fn fields(e: &DbError) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn failure(client: &mut Client, sql: &str) -> Vec<(&'static str, String)> {
+fn failure(client: &mut Client, sql: &str) -> Vec<Field> {
     let error = client.batch_execute(sql).expect_err(sql);
     client.batch_execute("ROLLBACK").unwrap();
     fields(error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}")))
 }
 
-fn copy_failure(client: &mut Client, sql: &str, text: &str) -> Vec<(&'static str, String)> {
+fn copy_failure(client: &mut Client, sql: &str, text: &str) -> Vec<Field> {
     let mut writer = client.copy_in(sql).unwrap();
     writer.write_all(text.as_bytes()).unwrap();
     fields(writer.finish().expect_err(sql).as_db_error().unwrap())
@@ -117,9 +119,10 @@ fn postgresqls_errors_are_the_same_with_and_without_orgscope() {
         run(client, SCHEMA);
     }
     run(&mut clients[1], "CREATE EXTENSION orgscope");
+    let mut differences = Vec::new();
     for sql in STATEMENTS {
         let [without, with] = clients.each_mut().map(|client| failure(client, sql));
-        assert_eq!(without, with, "{sql}");
+        differences.extend(difference(&without, &with, sql));
     }
     for (sql, text) in [
         ("COPY parent FROM STDIN", "3\t3\nx\t4\n"),
@@ -130,15 +133,27 @@ fn postgresqls_errors_are_the_same_with_and_without_orgscope() {
         ("COPY complaining FROM STDIN", "9\n"),
     ] {
         let [without, with] = clients.each_mut().map(|client| copy_failure(client, sql, text));
-        assert_eq!(without, with, "{sql}: {text}");
+        differences.extend(difference(&without, &with, &format!("{sql}: {text}")));
     }
     for client in &mut clients {
         run(client, "SET ROLE app");
     }
-    for sql in ["INSERT INTO guarded VALUES (1)", "SELECT * FROM parent", "SET log_min_messages = 'panic'", "ALTER SYSTEM SET work_mem = 1", "DROP TABLE child"] {
+    for sql in [
+        "INSERT INTO guarded VALUES (1)",
+        "SELECT * FROM parent",
+        "SET log_min_messages = 'panic'",
+        "ALTER SYSTEM SET work_mem = 1",
+        "DROP TABLE child",
+    ] {
         let [without, with] = clients.each_mut().map(|client| failure(client, sql));
-        assert_eq!(without, with, "{sql}");
+        differences.extend(difference(&without, &with, sql));
     }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+fn difference(without: &[Field], with: &[Field], what: &str) -> Vec<String> {
+    let different = without.iter().zip(with).filter(|(a, b)| a != b);
+    different.map(|((field, a), (_, b))| format!("{what}: {field} is {b:?}, without orgscope {a:?}")).collect()
 }
 
 /// The same through our own functions, which run others' SQL: a backfill expression and a table's own trigger.
@@ -149,10 +164,20 @@ fn errors_of_the_users_code_pass_through_ours() {
     run(&mut owner, "CREATE FUNCTION fail() RETURNS uuid LANGUAGE plpgsql AS $$ BEGIN
             RAISE EXCEPTION 'custom' USING ERRCODE = 'ZZ002', DETAIL = 'the detail', HINT = 'the hint', CONSTRAINT = 'a_constraint'; END $$;
         CREATE TABLE t (id int, organization_id uuid); INSERT INTO t VALUES (1)");
-    let enable = |backfill: &str| format!("SELECT orgscope.enable_org_scoping('public.t', options => '{{\"backfill\": \"{backfill}\"}}')");
+    let enable = |backfill: &str| {
+        format!("SELECT orgscope.enable_org_scoping('public.t', options => '{{\"backfill\": \"{backfill}\"}}')")
+    };
     let error = refused(&mut owner, "ZZ002", &enable("public.fail()"));
-    assert_eq!((error.message(), error.detail(), error.hint(), error.constraint()), ("custom", Some("the detail"), Some("the hint"), Some("a_constraint")));
-    assert!(error.where_().is_some_and(|w| w.contains("PL/pgSQL function fail() line 2 at RAISE") && w.contains("UPDATE ONLY public.t")), "{error:?}");
+    assert_eq!(
+        (error.message(), error.detail(), error.hint(), error.constraint()),
+        ("custom", Some("the detail"), Some("the hint"), Some("a_constraint"))
+    );
+    assert!(
+        error.where_().is_some_and(
+            |w| w.contains("PL/pgSQL function fail() line 2 at RAISE") && w.contains("UPDATE ONLY public.t")
+        ),
+        "{error:?}"
+    );
     refused(&mut owner, "22012", &enable("(1 / (id - 1))::text::uuid"));
     refused(&mut owner, "42703", &enable("missing"));
     refused(&mut owner, "42601", &enable("1 +"));

@@ -17,16 +17,22 @@ fn a_normal_role_writes_its_own_rows_and_no_others() {
         for org in [A, B, C] {
             refused(&mut client, "OS001", &insert(base, org));
         }
-        for sql in ["INSERT INTO ticket VALUES (999)", "UPDATE ticket SET title = 'x'", "DELETE FROM ticket", "TRUNCATE ticket, comment",
+        for sql in [
+            "INSERT INTO ticket VALUES (999)",
+            "UPDATE ticket SET title = 'x'",
+            "DELETE FROM ticket",
+            "TRUNCATE ticket, comment",
             "MERGE INTO ticket USING (VALUES (1)) v (id) ON ticket.id = v.id WHEN MATCHED THEN DELETE",
-            "INSERT INTO ticket VALUES (1) ON CONFLICT DO NOTHING"] {
+            "INSERT INTO ticket VALUES (1) ON CONFLICT DO NOTHING",
+        ] {
             refused(&mut client, "OS001", sql);
         }
         refused_under(&mut client, A, "OS002", &insert(base, B));
         refused_under(&mut client, A, "OS002", &format!("UPDATE ticket SET organization_id = '{B}' WHERE id = 1"));
         refused_under(&mut client, A, "OS002", "TRUNCATE ticket, comment");
         refused_under(&mut client, A, "OS002", "TRUNCATE ticket CASCADE");
-        for (sql, tag) in [("UPDATE ticket SET title = 'x' WHERE id > 10", 0), ("DELETE FROM ticket WHERE id > 10", 0)] {
+        for (sql, tag) in [("UPDATE ticket SET title = 'x' WHERE id > 10", 0), ("DELETE FROM ticket WHERE id > 10", 0)]
+        {
             begin(&mut client, A);
             assert_eq!(client.execute(sql, &[]).unwrap(), tag);
             run(&mut client, "COMMIT");
@@ -37,7 +43,8 @@ fn a_normal_role_writes_its_own_rows_and_no_others() {
         assert_eq!(rows_under(&mut client, A, &own), [A]);
         let filled = format!(
             "INSERT INTO ticket (id, organization_id) VALUES ({}, NULL), ({}, DEFAULT) RETURNING organization_id",
-            base + 1, base + 2
+            base + 1,
+            base + 2
         );
         assert_eq!(rows_under(&mut client, A, &filled), [A, A]);
         let update = "UPDATE ticket SET title = 'mine', organization_id = NULL RETURNING organization_id";
@@ -53,21 +60,35 @@ fn a_normal_role_writes_its_own_rows_and_no_others() {
 #[test]
 fn upsert_and_merge_cannot_reach_a_foreign_row() {
     let world = World::new("upsert");
-    run(&mut world.owner(), "CREATE TABLE account (email text UNIQUE, n int, organization_id uuid);
-        SELECT orgscope.enable_org_scoping('public.account'); GRANT ALL ON account TO app, dba");
+    run(
+        &mut world.owner(),
+        "CREATE TABLE account (email text UNIQUE, n int, organization_id uuid);
+        SELECT orgscope.enable_org_scoping('public.account'); GRANT ALL ON account TO app, dba",
+    );
     let before = all_tickets(&world);
     let mut app = world.app();
     let upsert = "INSERT INTO ticket VALUES (11, 'stolen') ON CONFLICT (id) DO UPDATE SET title = 'stolen'";
     refused_under(&mut app, A, "42501", upsert);
-    assert!(rows_under(&mut app, A, "INSERT INTO ticket VALUES (11, 'x') ON CONFLICT DO NOTHING RETURNING id").is_empty());
+    assert!(
+        rows_under(&mut app, A, "INSERT INTO ticket VALUES (11, 'x') ON CONFLICT DO NOTHING RETURNING id").is_empty()
+    );
     refused_under(&mut app, A, "23505", "INSERT INTO ticket VALUES (11, 'x')");
-    let merge = |org: &str| format!(
-        "MERGE INTO ticket t USING (VALUES (12, 'm')) v (id, title) ON t.id = v.id
+    let merge = |org: &str| {
+        format!(
+            "MERGE INTO ticket t USING (VALUES (12, 'm')) v (id, title) ON t.id = v.id
          WHEN MATCHED THEN UPDATE SET title = v.title
-         WHEN NOT MATCHED THEN INSERT (id, title, organization_id) VALUES (1000, v.title, '{org}')");
+         WHEN NOT MATCHED THEN INSERT (id, title, organization_id) VALUES (1000, v.title, '{org}')"
+        )
+    };
     refused_under(&mut app, A, "OS002", &merge(B));
-    refused_under(&mut app, B, "OS002", &format!(
-        "MERGE INTO ticket t USING (VALUES (12)) v (id) ON t.id = v.id WHEN MATCHED THEN UPDATE SET organization_id = '{A}'"));
+    refused_under(
+        &mut app,
+        B,
+        "OS002",
+        &format!(
+            "MERGE INTO ticket t USING (VALUES (12)) v (id) ON t.id = v.id WHEN MATCHED THEN UPDATE SET organization_id = '{A}'"
+        ),
+    );
     assert_eq!(all_tickets(&world), before);
     rows_under(&mut app, A, &merge(A));
     assert_eq!(rows_under(&mut app, A, "SELECT title FROM ticket WHERE id = 1000"), ["m"]);
@@ -114,7 +135,11 @@ fn a_bypassing_role_with_a_context_keeps_to_it() {
             }
             assert_eq!(all_tickets(&world), before, "{user}");
             assert_eq!(rows_under(&mut client, A, "INSERT INTO ticket VALUES (301) RETURNING organization_id"), [A]);
-            rows_under(&mut client, A, "UPDATE ticket SET title = 'x' WHERE id = 301; DELETE FROM ticket WHERE id = 301");
+            rows_under(
+                &mut client,
+                A,
+                "UPDATE ticket SET title = 'x' WHERE id = 301; DELETE FROM ticket WHERE id = 301",
+            );
         }
     }
 }
@@ -129,8 +154,15 @@ fn a_bypassing_role_without_a_context() {
         refused(&mut client, "OS001", "INSERT INTO ticket VALUES (499)");
         refused(&mut client, "OS001", "INSERT INTO ticket VALUES (499, 'x', NULL)");
         refused(&mut client, "OS002", &format!("UPDATE ticket SET organization_id = '{B}' WHERE id = {id}"));
-        refused(&mut client, "OS002", &format!("MERGE INTO ticket t USING (VALUES ({id})) v (id) ON t.id = v.id WHEN MATCHED THEN UPDATE SET organization_id = '{B}'"));
-        let kept = format!("UPDATE ticket SET organization_id = NULL, title = 'y' WHERE id = {id} RETURNING organization_id");
+        refused(
+            &mut client,
+            "OS002",
+            &format!(
+                "MERGE INTO ticket t USING (VALUES ({id})) v (id) ON t.id = v.id WHEN MATCHED THEN UPDATE SET organization_id = '{B}'"
+            ),
+        );
+        let kept =
+            format!("UPDATE ticket SET organization_id = NULL, title = 'y' WHERE id = {id} RETURNING organization_id");
         assert_eq!(rows(&mut client, &kept), [A]);
         refused(&mut client, "23503", &insert(499, "dddddddd-0000-7000-8000-000000000004"));
         run(&mut client, &format!("DELETE FROM ticket WHERE id >= {id}"));
@@ -168,7 +200,10 @@ fn copy_in_is_guarded_row_by_row() {
     assert_eq!(copy("dba", Some(A), "", &own), "2");
     assert_eq!(copy("postgres", Some(A), "(id)", "506\n"), "1");
     assert_eq!(copy("postgres", None, "", &foreign), "2");
-    let stored = rows(&mut world.superuser(), "SELECT id, left(organization_id::text, 1) FROM ticket WHERE id > 500 ORDER BY id");
+    let stored = rows(
+        &mut world.superuser(),
+        "SELECT id, left(organization_id::text, 1) FROM ticket WHERE id > 500 ORDER BY id",
+    );
     assert_eq!(stored, ["501|a", "502|a", "503|a", "504|b", "506|a"]);
 }
 
@@ -185,11 +220,17 @@ fn no_trigger_of_the_application_can_change_the_organization() {
          CREATE FUNCTION after_flip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              UPDATE ticket SET organization_id = '{B}' WHERE id = NEW.id; RETURN NULL; END $$"));
     let before = all_tickets(&world);
-    let writes = ["INSERT INTO ticket VALUES (600, 'x')", "UPDATE ticket SET title = 'x' WHERE id = 1",
-        "INSERT INTO ticket VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET title = 'y'"];
+    let writes = [
+        "INSERT INTO ticket VALUES (600, 'x')",
+        "UPDATE ticket SET title = 'x' WHERE id = 1",
+        "INSERT INTO ticket VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET title = 'y'",
+    ];
     for name in FLIPS {
-        for (timing, function, allowed) in
-            [("BEFORE", "flip", &["OS002", "42501"][..]), ("AFTER", "after_flip", &["OS002", "42501"]), ("BEFORE", "null_flip", &["OS001", "23502", "00000", "42501"])] {
+        for (timing, function, allowed) in [
+            ("BEFORE", "flip", &["OS002", "42501"][..]),
+            ("AFTER", "after_flip", &["OS002", "42501"]),
+            ("BEFORE", "null_flip", &["OS001", "23502", "00000", "42501"]),
+        ] {
             run(&mut admin, &format!("CREATE TRIGGER \"{name}\" {timing} INSERT OR UPDATE ON ticket FOR EACH ROW EXECUTE FUNCTION {function}();
                 ALTER TABLE ticket ENABLE ALWAYS TRIGGER \"{name}\""));
             for user in ["app", "owner", "dba", "postgres", "replica"] {
@@ -214,10 +255,14 @@ fn no_trigger_of_the_application_can_change_the_organization() {
 fn a_trigger_that_turns_the_context_does_not_open_the_guard() {
     let world = World::new("turn_triggers");
     let mut admin = world.superuser();
-    run(&mut admin, &format!(
-        "CREATE FUNCTION turn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    run(
+        &mut admin,
+        &format!(
+            "CREATE FUNCTION turn() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              PERFORM set_config('orgscope.current_org', '{B}', true); NEW.organization_id := '{B}'; RETURN NEW; END $$;
-         CREATE TRIGGER \"1_turn\" BEFORE INSERT OR UPDATE ON ticket FOR EACH ROW EXECUTE FUNCTION turn()"));
+         CREATE TRIGGER \"1_turn\" BEFORE INSERT OR UPDATE ON ticket FOR EACH ROW EXECUTE FUNCTION turn()"
+        ),
+    );
     for user in ["app", "dba", "postgres"] {
         let mut client = world.connect(user);
         refused_under(&mut client, A, "OS003", "INSERT INTO ticket VALUES (700, 'x')");

@@ -64,7 +64,10 @@ fn the_leaders_context_survives_its_workers() {
         run(&mut app, "ROLLBACK");
     }
     // An organization that came with the connection reaches the workers too.
-    run(&mut world.superuser(), "ALTER ROLE app IN DATABASE parallel_leader SET orgscope.context_lifetime = 'connection'");
+    run(
+        &mut world.superuser(),
+        "ALTER ROLE app IN DATABASE parallel_leader SET orgscope.context_lifetime = 'connection'",
+    );
     let mut app = world.connect_with("app", &format!("-c orgscope.current_org={B}")).unwrap();
     run(&mut app, PARALLEL);
     assert_eq!(one(&mut app, "SELECT count(*) FROM event"), "20000");

@@ -25,7 +25,10 @@ fn a_definer_function_writes_no_foreign_row() {
     assert_eq!(all_tickets(&world), before);
     // Without a context the function bypasses, and is on record with the caller's login.
     run(&mut world.app(), "SELECT add_foreign()");
-    let record = rows(&mut admin, "SELECT login_name, session_user_name, role_name, operation, row_count FROM orgscope.audit_log ORDER BY id DESC LIMIT 1");
+    let record = rows(
+        &mut admin,
+        "SELECT login_name, session_user_name, role_name, operation, row_count FROM orgscope.audit_log ORDER BY id DESC LIMIT 1",
+    );
     assert_eq!(record, ["app|app|dba|INSERT|1"]);
 }
 
@@ -57,8 +60,11 @@ fn deleting_an_organization_cascades_and_is_on_record() {
     assert_eq!(all_tickets(&world).len(), 5);
     run(&mut admin, &format!("DELETE FROM orgscope.organization WHERE id = '{B}'"));
     assert_eq!(all_tickets(&world), ["1|a1|a", "2|a2|a"]);
-    let record = rows(&mut admin, "SELECT table_name, operation, sum(row_count), organization_id FROM orgscope.audit_log
-        WHERE action = 'bypass_write' GROUP BY 1, 2, 4 ORDER BY 1");
+    let record = rows(
+        &mut admin,
+        "SELECT table_name, operation, sum(row_count), organization_id FROM orgscope.audit_log
+        WHERE action = 'bypass_write' GROUP BY 1, 2, 4 ORDER BY 1",
+    );
     assert_eq!(record, [format!("public.comment|DELETE|3|{B}"), format!("public.ticket|DELETE|3|{B}")]);
 }
 
@@ -107,22 +113,62 @@ fn copy_to_and_other_ways_to_read_show_own_rows() {
         assert_eq!(ids, ["1", "2"], "{source}");
         run(&mut app, "COMMIT");
     }
-    for sql in ["TABLE ticket", "SELECT * FROM ticket WHERE ctid IS NOT NULL", "SELECT * FROM ONLY ticket",
-        "SELECT * FROM ticket TABLESAMPLE BERNOULLI (100)", "CREATE TEMP TABLE own ON COMMIT DROP AS SELECT * FROM ticket; TABLE own",
+    for sql in [
+        "TABLE ticket",
+        "SELECT * FROM ticket WHERE ctid IS NOT NULL",
+        "SELECT * FROM ONLY ticket",
+        "SELECT * FROM ticket TABLESAMPLE BERNOULLI (100)",
+        "CREATE TEMP TABLE own ON COMMIT DROP AS SELECT * FROM ticket; TABLE own",
         "CREATE VIEW pg_temp.v AS SELECT * FROM ticket; TABLE pg_temp.v; DROP VIEW pg_temp.v; TABLE ticket",
-        "SELECT unnest(xpath('//id/text()', query_to_xml('SELECT id FROM ticket', true, false, '')))"] {
+        "SELECT unnest(xpath('//id/text()', query_to_xml('SELECT id FROM ticket', true, false, '')))",
+    ] {
         assert_eq!(rows_under(&mut app, A, sql).len(), 2, "{sql}");
     }
     assert_eq!(rows_under(&mut app, A, "SELECT name FROM orgscope.organization"), ["Acme"]);
     refused_under(&mut app, A, "42501", "UPDATE orgscope.organization SET name = 'x'");
     // A leaky function sees no foreign row, however cheap it claims to be.
-    run(&mut app, "CREATE FUNCTION leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
-        $$ BEGIN IF t LIKE 'b%' THEN RAISE EXCEPTION 'leaked %', t; END IF; RETURN true; END $$");
+    run(
+        &mut app,
+        "CREATE FUNCTION leak(t text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
+        $$ BEGIN IF t LIKE 'b%' THEN RAISE EXCEPTION 'leaked %', t; END IF; RETURN true; END $$",
+    );
     assert_eq!(rows_under(&mut app, A, "SELECT id FROM ticket WHERE leak(title)").len(), 2);
     assert_eq!(rows_under(&mut app, A, "SELECT id FROM ticket WHERE 1 / (id - 11) < 5").len(), 2);
-    for sql in ["ALTER TABLE ticket DISABLE ROW LEVEL SECURITY", "DROP POLICY orgscope_floor ON ticket", "ALTER TABLE ticket DISABLE TRIGGER ALL",
-        "SELECT orgscope.disable_org_scoping('ticket')", "SELECT orgscope.plan_org_scoping('ticket')", "SET row_security = off; TABLE ticket",
-        "SET session_replication_role = replica", "DELETE FROM orgscope.scoped_table", "INSERT INTO orgscope.organization (name, slug) VALUES ('x', 'x')"] {
+    for sql in [
+        "ALTER TABLE ticket DISABLE ROW LEVEL SECURITY",
+        "DROP POLICY orgscope_floor ON ticket",
+        "ALTER TABLE ticket DISABLE TRIGGER ALL",
+        "SELECT orgscope.disable_org_scoping('ticket')",
+        "SELECT orgscope.plan_org_scoping('ticket')",
+        "SET row_security = off; TABLE ticket",
+        "SET session_replication_role = replica",
+        "DELETE FROM orgscope.scoped_table",
+        "INSERT INTO orgscope.organization (name, slug) VALUES ('x', 'x')",
+    ] {
         refused_under(&mut app, A, "42501", sql);
     }
+}
+
+#[test]
+fn the_owners_migrations_work_on_scoped_tables() {
+    let world = World::new("migrations");
+    run(
+        &mut world.owner(),
+        "ALTER TABLE comment DROP CONSTRAINT comment_ticket_id_fkey;
+         ALTER TABLE comment ADD FOREIGN KEY (ticket_id) REFERENCES ticket ON DELETE SET NULL;
+         ALTER TABLE ticket ADD COLUMN n int DEFAULT 3 NOT NULL;
+         ALTER TABLE ticket ALTER n TYPE text USING n || 'x';
+         ALTER TABLE ticket ADD CHECK (id > 0);
+         CREATE INDEX ON ticket (n); CREATE UNIQUE INDEX ON ticket (organization_id, n, id);
+         ALTER TABLE ticket DROP COLUMN title",
+    );
+    let mut app = world.app();
+    assert_eq!(rows_under(&mut app, A, "SELECT id, n FROM ticket ORDER BY id"), ["1|3x", "2|3x"]);
+    rows_under(&mut app, A, "DELETE FROM ticket WHERE id = 1");
+    assert_eq!(rows_under(&mut app, A, "SELECT ticket_id FROM comment ORDER BY id"), ["-", "2"]);
+    let mut admin = world.superuser();
+    assert_eq!(rows(&mut admin, "SELECT ticket_id FROM comment ORDER BY id"), ["-", "2", "11", "12", "13"]);
+    assert_eq!(one(&mut admin, "SELECT bool_and(protected) FROM orgscope.scoped_tables"), "t");
+    // A data migration names its organization like everybody else.
+    refused(&mut world.owner(), "OS001", "UPDATE ticket SET n = 'y'");
 }

@@ -37,13 +37,22 @@ fn rows_arrive_in_scoped_tables() {
     run(&mut publisher, "CREATE PUBLICATION all_tickets FOR TABLE ticket, comment");
     run(&mut publisher, "SELECT pg_create_logical_replication_slot('all_tickets', 'pgoutput')");
     let connection = format!("host=127.0.0.1 port={} user=postgres dbname=test", world.cluster().port());
-    run(&mut subscriber, &format!("CREATE SUBSCRIPTION all_tickets CONNECTION '{connection}' PUBLICATION all_tickets WITH (create_slot = false, slot_name = all_tickets)"));
+    run(
+        &mut subscriber,
+        &format!(
+            "CREATE SUBSCRIPTION all_tickets CONNECTION '{connection}' PUBLICATION all_tickets WITH (create_slot = false, slot_name = all_tickets)"
+        ),
+    );
 
     // The initial copy, then each kind of change.
     let tickets = "SELECT id, title FROM ticket ORDER BY id";
     eventually(&world, &mut subscriber, tickets, &["1|a1", "2|a2", "11|b11", "12|b12", "13|b13"]);
     eventually(&world, &mut subscriber, "SELECT count(*) FROM comment", &["5"]);
-    rows_under(&mut world.app(), A, "INSERT INTO ticket VALUES (3, 'new'); UPDATE ticket SET title = 'changed' WHERE id = 1; DELETE FROM ticket WHERE id = 2");
+    rows_under(
+        &mut world.app(),
+        A,
+        "INSERT INTO ticket VALUES (3, 'new'); UPDATE ticket SET title = 'changed' WHERE id = 1; DELETE FROM ticket WHERE id = 2",
+    );
     eventually(&world, &mut subscriber, tickets, &["1|changed", "3|new", "11|b11", "12|b12", "13|b13"]);
     run(&mut publisher, "TRUNCATE ticket, comment");
     eventually(&world, &mut subscriber, "SELECT count(*) FROM ticket", &["0"]);

@@ -17,7 +17,9 @@ fn world() -> &'static World {
 fn policies_and_guards_hold() {
     let insert = format!("INSERT INTO ticket VALUES (50, 'x', '{B}')");
     // A new connection each: the statement under test is the one that loads the library.
-    for sql in [COUNT, insert.as_str(), "UPDATE ticket SET title = 'x'", "DELETE FROM ticket", "TRUNCATE ticket, comment"] {
+    for sql in
+        [COUNT, insert.as_str(), "UPDATE ticket SET title = 'x'", "DELETE FROM ticket", "TRUNCATE ticket, comment"]
+    {
         refused(&mut world().app(), "OS001", sql);
     }
     for sql in [insert.as_str(), "TRUNCATE ticket, comment"] {
@@ -59,7 +61,10 @@ fn the_context_still_ends_with_its_transaction() {
 #[test]
 fn a_placeholder_loosens_nothing() {
     let mut app = world().app();
-    run(&mut app, "SET orgscope.require_context = 'off'; SET orgscope.context_lifetime = 'session'; SET orgscope.context_change = 'free'");
+    run(
+        &mut app,
+        "SET orgscope.require_context = 'off'; SET orgscope.context_lifetime = 'session'; SET orgscope.context_change = 'free'",
+    );
     refused(&mut app, "OS001", COUNT);
     assert_eq!(one(&mut app, "SHOW orgscope.require_context"), "all");
     assert_eq!(one(&mut app, "SHOW orgscope.context_lifetime"), "transaction");
@@ -72,7 +77,10 @@ fn a_placeholder_loosens_nothing() {
 
 #[test]
 fn a_context_set_by_an_earlier_transaction_before_the_library_was_loaded_counts_for_nothing() {
-    for set in [format!("SET orgscope.current_org = '{A}'"), format!("BEGIN; SELECT set_config('orgscope.current_org', '{A}', false); COMMIT")] {
+    for set in [
+        format!("SET orgscope.current_org = '{A}'"),
+        format!("BEGIN; SELECT set_config('orgscope.current_org', '{A}', false); COMMIT"),
+    ] {
         let mut app = world().app();
         run(&mut app, &set);
         refused(&mut app, "OS001", COUNT);

@@ -215,8 +215,5 @@ pub fn refused_under(client: &mut Client, org: &str, sqlstate: &str, sql: &str) 
 
 /// Every ticket as `id|title|organization letter`, seen by the superuser.
 pub fn all_tickets(world: &World) -> Vec<String> {
-    rows(
-        &mut world.superuser(),
-        "SELECT id, title, left(organization_id::text, 1) FROM ticket ORDER BY id",
-    )
+    rows(&mut world.superuser(), "SELECT id, title, left(organization_id::text, 1) FROM ticket ORDER BY id")
 }

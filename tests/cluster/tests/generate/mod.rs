@@ -40,7 +40,20 @@ pub const TYPES: [&str; 9] =
 
 /// Parts of names that quoting, escaping, case folding and byte lengths trip over.
 const ODD: [&str; 14] = [
-    "plain", "MixedCase", "with space", "quo\"te", "apo'strophe", "select", "user", "ünïcödé", "表", "dot.dot", "$1", "back\\slash", "%I", "日本語の列",
+    "plain",
+    "MixedCase",
+    "with space",
+    "quo\"te",
+    "apo'strophe",
+    "select",
+    "user",
+    "ünïcödé",
+    "表",
+    "dot.dot",
+    "$1",
+    "back\\slash",
+    "%I",
+    "日本語の列",
 ];
 
 pub fn quote(name: &str) -> String {
@@ -105,7 +118,11 @@ impl Table {
         let values: Vec<_> = self.columns.iter().map(|c| value(r, c.kind)).collect();
         format!(
             "INSERT INTO {} ({}, {}, {}) VALUES ({key}, '{org}', {})",
-            quote(&self.name), quote(&self.key), quote(&self.org), names.join(", "), values.join(", ")
+            quote(&self.name),
+            quote(&self.key),
+            quote(&self.org),
+            names.join(", "),
+            values.join(", ")
         )
     }
 }
@@ -119,7 +136,7 @@ pub fn value(r: &mut Random, kind: &str) -> String {
     match kind {
         "int" | "bigint" => format!("{}", n as i64 - 2),
         "text" => literal(["", "a", "b", "Ä", "a'b", "%"][n]),
-        "boolean" => if n % 2 == 0 { "true" } else { "false" }.into(),
+        "boolean" => if n < 3 { "true" } else { "false" }.into(),
         "numeric(8,2)" => format!("{n}.5"),
         "date" => format!("date '2024-02-2{n}'"),
         "uuid" => format!("uuid '0000000{n}-0000-7000-8000-000000000000'"),

@@ -31,20 +31,67 @@ impl Query {
             0 => format!("SELECT a.* FROM {a} WHERE {}", a.filter(r)),
             1 => join(r, &a, &b),
             2 => aggregate(r, &a),
-            3 => format!("SELECT a.* FROM {a} WHERE {} {} (SELECT {} FROM {b} WHERE {})", a.key(), r.pick(&["IN", "NOT IN", "= ANY", "> ALL"]), b.key(), b.filter(r)),
-            4 => format!("SELECT a.* FROM {a} WHERE {} EXISTS (SELECT FROM {b} WHERE {} AND {})", r.pick(&["", "NOT"]), same(r, &a, &b), b.filter(r)),
+            3 => format!(
+                "SELECT a.* FROM {a} WHERE {} {} (SELECT {} FROM {b} WHERE {})",
+                a.key(),
+                r.pick(&["IN", "NOT IN", "= ANY", "> ALL"]),
+                b.key(),
+                b.filter(r)
+            ),
+            4 => format!(
+                "SELECT a.* FROM {a} WHERE {} EXISTS (SELECT FROM {b} WHERE {} AND {})",
+                r.pick(&["", "NOT"]),
+                same(r, &a, &b),
+                b.filter(r)
+            ),
             5 => format!("SELECT {}, (SELECT count(*) FROM {b} WHERE {}) FROM {a}", a.key(), same(r, &a, &b)),
-            6 => return ordered(format!("SELECT a.* FROM {a} WHERE {} ORDER BY {} {} LIMIT {} OFFSET {}", a.filter(r), a.key(), r.pick(&["ASC", "DESC"]), r.below(9), r.below(4))),
+            6 => {
+                return ordered(format!(
+                    "SELECT a.* FROM {a} WHERE {} ORDER BY {} {} LIMIT {} OFFSET {}",
+                    a.filter(r),
+                    a.key(),
+                    r.pick(&["ASC", "DESC"]),
+                    r.below(9),
+                    r.below(4)
+                ));
+            }
             7 => window(r, &a),
             8 => cte(r, &a, &b),
             9 => format!("SELECT DISTINCT {} FROM {a} WHERE {}", a.some(r), a.filter(r)),
-            10 => { let c = a.some(r); return ordered(format!("SELECT DISTINCT ON ({c}) a.* FROM {a} ORDER BY {c}, {}", a.key())) }
-            11 => format!("SELECT {}::text FROM {a} {} SELECT {}::text FROM {b}", a.some(r), r.pick(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT", "EXCEPT ALL"]), b.some(r)),
-            12 => format!("SELECT {}, l.* FROM {a} {} JOIN LATERAL (SELECT {} FROM {b} WHERE {} ORDER BY {} LIMIT 2) l ON true", a.key(), r.pick(&["INNER", "LEFT"]), b.key(), same(r, &a, &b), b.key()),
-            13 => format!("SELECT {x}, {y}, count(*) FROM {a} GROUP BY GROUPING SETS (({x}), ({y}), ())", x = a.some(r), y = a.key()),
+            10 => {
+                let c = a.some(r);
+                return ordered(format!("SELECT DISTINCT ON ({c}) a.* FROM {a} ORDER BY {c}, {}", a.key()));
+            }
+            11 => format!(
+                "SELECT {}::text FROM {a} {} SELECT {}::text FROM {b}",
+                a.some(r),
+                r.pick(&["UNION", "UNION ALL", "INTERSECT", "EXCEPT", "EXCEPT ALL"]),
+                b.some(r)
+            ),
+            12 => format!(
+                "SELECT {}, l.* FROM {a} {} JOIN LATERAL (SELECT {} FROM {b} WHERE {} ORDER BY {} LIMIT 2) l ON true",
+                a.key(),
+                r.pick(&["INNER", "LEFT"]),
+                b.key(),
+                same(r, &a, &b),
+                b.key()
+            ),
+            13 => format!(
+                "SELECT {x}, {y}, count(*) FROM {a} GROUP BY GROUPING SETS (({x}), ({y}), ())",
+                x = a.some(r),
+                y = a.key()
+            ),
             14 => format!("SELECT count(*), count(DISTINCT {0}), min({0}::text), max({0}::text) FROM {a}", a.some(r)),
-            15 => { let c = Source::pick(r, tables, "c"); format!("SELECT count(*) FROM {a}, {b}, {c} WHERE {} AND {}", same(r, &a, &b), same(r, &b, &c)) }
-            _ => format!("WITH RECURSIVE w (k) AS (SELECT min({}) FROM {a} UNION SELECT {} FROM w JOIN {b} ON {} = w.k + 1) SELECT * FROM w", a.key(), b.key(), b.key()),
+            15 => {
+                let c = Source::pick(r, tables, "c");
+                format!("SELECT count(*) FROM {a}, {b}, {c} WHERE {} AND {}", same(r, &a, &b), same(r, &b, &c))
+            }
+            _ => format!(
+                "WITH RECURSIVE w (k) AS (SELECT min({}) FROM {a} UNION SELECT {} FROM w JOIN {b} ON {} = w.k + 1) SELECT * FROM w",
+                a.key(),
+                b.key(),
+                b.key()
+            ),
         };
         Self { text, ordered: false }
     }
@@ -133,7 +180,10 @@ fn aggregate(r: &mut Random, a: &Source) -> String {
     let (group, other) = (a.some(r), a.some(r));
     format!(
         "SELECT {group}, count({other}), sum({key}), string_agg({other}::text, ',' ORDER BY {key}) FILTER (WHERE {}) FROM {a} WHERE {} GROUP BY {group} HAVING count(*) > {}",
-        a.filter(r), a.filter(r), r.below(3), key = a.key()
+        a.filter(r),
+        a.filter(r),
+        r.below(3),
+        key = a.key()
     )
 }
 
@@ -148,6 +198,9 @@ fn cte(r: &mut Random, a: &Source, b: &Source) -> String {
     let kind = r.pick(&["", "MATERIALIZED", "NOT MATERIALIZED"]);
     format!(
         "WITH x AS {kind} (SELECT {} AS k, count(*) AS n FROM {b} GROUP BY 1) SELECT {}, x.*, y.n FROM {a} JOIN x ON x.k = {} LEFT JOIN x y ON y.k = x.k + 1 WHERE {}",
-        b.key(), a.some(r), a.key(), a.filter(r)
+        b.key(),
+        a.some(r),
+        a.key(),
+        a.filter(r)
     )
 }
