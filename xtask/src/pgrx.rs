@@ -4,7 +4,7 @@
 //! cargo-pgrx is only in the target folder, and as root, where PostgreSQL itself refuses to run.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -60,6 +60,11 @@ pub fn pg_config() -> Result<PathBuf> {
 
 /// Builds the extension and installs it into the PostgreSQL that `pg_config` names.
 pub fn install(log: &str) -> Result<step::Finished> {
+    // A running server has the old library mapped: writing over the file would crash it, a new file leaves it alone.
+    let old = Path::new(&Installation::find()?.ask("--pkglibdir")?).join("orgscope.so");
+    if old.exists() && we_are_root() {
+        std::fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    }
     let mut install = command("install");
     install.args(["--release", "--pg-config"]).arg(pg_config()?);
     if !we_are_root() {
