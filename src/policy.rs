@@ -103,15 +103,16 @@ pub const GUARDS: [Guard; 6] = [
 ];
 
 impl Guard {
-    /// CREATE TRIGGER as pg_get_triggerdef() prints it. `literal` is the organization column as a string.
+    /// CREATE TRIGGER as pg_get_triggerdef() prints it. `literal` is the organization column as a string: a row trigger's
+    /// argument.
     pub fn create(&self, table: &str, literal: &str) -> String {
-        let each = match self.each {
-            Each::Statement => "STATEMENT",
-            Each::Row => "ROW",
+        let (each, argument) = match self.each {
+            Each::Statement => ("STATEMENT", ""),
+            Each::Row => ("ROW", literal),
         };
         let name = self.quoted_name();
         format!(
-            "CREATE TRIGGER {name} {} ON {table} FOR EACH {each} EXECUTE FUNCTION orgscope.{}({literal})",
+            "CREATE TRIGGER {name} {} ON {table} FOR EACH {each} EXECUTE FUNCTION orgscope.{}({argument})",
             self.event, self.function
         )
     }

@@ -41,10 +41,10 @@ pub struct Trigger {
 
 /// What the catalogs said, kept in `fn_extra` for the statement: the executor gives each trigger of a statement a
 /// `flinfo` of its own.
-#[derive(Clone, Copy)]
 struct Asked {
     attribute: i16,
-    bypasses: bool,
+    /// Asked when it is first needed: a normal row's `fill` and `guard` never do.
+    bypasses: Option<bool>,
 }
 
 impl Trigger {
@@ -116,7 +116,7 @@ impl Trigger {
 
     fn org_of(&self, row: Option<pg_sys::HeapTuple>) -> Result<Option<Org>, Error> {
         let Some(row) = row else { return Ok(None) };
-        let column = self.asked()?.attribute;
+        let column = self.organization_attribute()?;
         let mut is_null = false;
         // SAFETY: the tuple belongs to the relation whose descriptor is used; the column is a uuid, checked below.
         unsafe {
@@ -128,7 +128,7 @@ impl Trigger {
 
     /// The row with its organization set.
     pub fn with_org(&self, org: Org) -> Result<pg_sys::Datum, Error> {
-        Ok(self.with_value(self.asked()?.attribute, uuid_datum(org)))
+        Ok(self.with_value(self.organization_attribute()?, uuid_datum(org)))
     }
 
     /// The new row with another value in one column, which must exist.
@@ -154,24 +154,30 @@ impl Trigger {
         }
     }
 
-    /// Whether the writer is outside the table's row security. A column that is gone was refused before.
-    pub fn bypasses_row_security(&self) -> bool {
-        self.asked().is_ok_and(|asked| asked.bypasses)
+    /// Whether the writer is outside the table's row security.
+    pub fn bypasses_row_security(&self) -> Result<bool, Error> {
+        let asked = self.asked()?;
+        // SAFETY: see asked(); nothing else holds the reference.
+        Ok(unsafe { *(*asked).bypasses.get_or_insert_with(|| row_security_bypassed(self.table())) })
     }
 
-    fn asked(&self) -> Result<Asked, Error> {
+    fn asked(&self) -> Result<*mut Asked, Error> {
         // SAFETY: fn_extra is ours, NULL at first; memory of fn_mcxt lives as long as flinfo.
         unsafe {
             let function = (*self.call.0).flinfo;
-            let mut kept = (*function).fn_extra.cast::<Asked>();
-            if kept.is_null() {
-                let asked = Asked { attribute: self.attribute()?, bypasses: row_security_bypassed(self.table()) };
-                kept = pg_sys::MemoryContextAlloc((*function).fn_mcxt, size_of::<Asked>()).cast();
+            if (*function).fn_extra.is_null() {
+                let asked = Asked { attribute: self.attribute()?, bypasses: None };
+                let kept = pg_sys::MemoryContextAlloc((*function).fn_mcxt, size_of::<Asked>()).cast::<Asked>();
                 kept.write(asked);
                 (*function).fn_extra = kept.cast();
             }
-            Ok(*kept)
+            Ok((*function).fn_extra.cast())
         }
+    }
+
+    fn organization_attribute(&self) -> Result<i16, Error> {
+        // SAFETY: see asked().
+        self.asked().map(|asked| unsafe { (*asked).attribute })
     }
 
     /// Attribute number of the organization column. Its type is checked: reading 16 bytes of anything else would read
@@ -183,13 +189,21 @@ impl Trigger {
         // SAFETY: syscache look-ups by table and name.
         unsafe {
             let number = pg_sys::get_attnum(self.table(), name.as_ptr());
-            if number <= 0 || pg_sys::get_atttype(self.table(), number) != pg_sys::UUIDOID {
+            if number <= 0 || self.type_of(number) != pg_sys::UUIDOID {
                 return Err(Error::ColumnGone {
                     table: table_name(self.table(), None),
                     column: name.to_string_lossy().into_owned(),
                 });
             }
             Ok(number)
+        }
+    }
+
+    fn type_of(&self, attribute: i16) -> pg_sys::Oid {
+        // SAFETY: the descriptor of an open relation has an entry for every attribute number from 1.
+        unsafe {
+            let description = (*(*self.data).tg_relation).rd_att;
+            (*description).attrs.as_slice((*description).natts as usize)[attribute as usize - 1].atttypid
         }
     }
 }
