@@ -7,7 +7,8 @@
 //! 2. pgrx 0.18 rebuilds an error that passes through its guard from a few fields, and knows only PostgreSQL's own
 //!    SQLSTATEs: class OS would arrive as XX000. So our entry points end in [`entry`], which raises our errors itself
 //!    and re-throws PostgreSQL's untouched.
-//! 3. Calls that may run a user's code (SPI, the next hook) go through [`boundary`], which keeps the whole error.
+//! 3. Calls that may run a user's code go through [`boundary`] (SPI) or stand in a plain frame (the next hook): either
+//!    keeps the whole error.
 
 use crate::error::{Error, Report};
 use cee_scape::{SigJmpBufFields, call_with_sigsetjmp};

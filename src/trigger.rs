@@ -13,6 +13,7 @@ pub enum Event {
     Insert,
     Update,
     Delete,
+    Truncate,
 }
 
 impl Event {
@@ -21,6 +22,7 @@ impl Event {
             Self::Insert => "INSERT",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
+            Self::Truncate => "TRUNCATE",
         }
     }
 }
@@ -83,13 +85,14 @@ impl Trigger {
         match unsafe { (*self.data).tg_event } & pg_sys::TRIGGER_EVENT_OPMASK {
             pg_sys::TRIGGER_EVENT_INSERT => Event::Insert,
             pg_sys::TRIGGER_EVENT_DELETE => Event::Delete,
+            pg_sys::TRIGGER_EVENT_TRUNCATE => Event::Truncate,
             _ => Event::Update,
         }
     }
 
     fn old_row(&self) -> Option<pg_sys::HeapTuple> {
         // SAFETY: in a row trigger for UPDATE and DELETE tg_trigtuple is the old row.
-        (self.event() != Event::Insert).then(|| unsafe { (*self.data).tg_trigtuple })
+        matches!(self.event(), Event::Update | Event::Delete).then(|| unsafe { (*self.data).tg_trigtuple })
     }
 
     fn new_row(&self) -> Option<pg_sys::HeapTuple> {
@@ -97,7 +100,7 @@ impl Trigger {
         match self.event() {
             Event::Insert => Some(unsafe { (*self.data).tg_trigtuple }),
             Event::Update => Some(unsafe { (*self.data).tg_newtuple }),
-            Event::Delete => None,
+            Event::Delete | Event::Truncate => None,
         }
     }
 

@@ -46,19 +46,19 @@ pub fn count(table: pg_sys::Oid, event: Event, org: Option<Org>) {
 
 /// Writes down and forgets what was counted for the table.
 pub fn record(table: pg_sys::Oid) {
-    let counted = COUNTS.with(|counts| {
-        let (ours, others) = std::mem::take(counts).into_iter().partition(|c: &Count| c.table == table);
+    let counted: Vec<Count> = COUNTS.with(|counts| {
+        let (ours, others) = std::mem::take(counts).into_iter().partition(|c| c.table == table);
         *counts = others;
         ours
     });
-    for c in counted {
-        insert(table, c.event.name(), c.org, Some(c.rows));
+    if !counted.is_empty() {
+        insert(table, counted.iter().map(|c| (c.event, c.org, Some(c.rows))));
     }
 }
 
 /// TRUNCATE does not count rows and belongs to no single organization.
 pub fn record_truncate(table: pg_sys::Oid) {
-    insert(table, "TRUNCATE", None, None);
+    insert(table, [(Event::Truncate, None, None)].into_iter());
 }
 
 const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, table_name, operation, row_count, actor, \
@@ -76,11 +76,11 @@ const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', row
      WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
         OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
 
+/// Adds a row for each event, organization and number of rows of one statement.
+///
 /// Only a superuser's writes are believed for a table that is not in the registry: anybody may put our triggers on a
 /// table of their own, where they are outside row security too.
-fn insert(table: pg_sys::Oid, operation: &str, org: Option<Org>, rows: Option<u64>) {
-    let org = org.map(|o| Uuid::from_bytes(o).to_string());
-    let rows = rows.map(|n| n.to_string());
+fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>, Option<u64>)>) {
     // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
     let (superuser, login, role, statement) = unsafe {
         (
@@ -92,21 +92,25 @@ fn insert(table: pg_sys::Oid, operation: &str, org: Option<Org>, rows: Option<u6
     };
     let name = qualified(table);
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
-    let args = [
-        org.as_deref(),
-        Some(name.as_str()),
-        Some(operation),
-        rows.as_deref(),
-        actor.as_deref(),
-        login.as_deref(),
-        role.as_deref(),
-        statement.as_deref(),
-        reason.as_deref(),
-        Some(if superuser { "true" } else { "false" }),
-    ];
     pg::as_superuser(|| {
         spi::query(ADVANCE, &[]);
-        spi::execute(INSERT, &args)
+        for (event, org, rows) in written {
+            let org = org.map(|o| Uuid::from_bytes(o).to_string());
+            let rows = rows.map(|n| n.to_string());
+            let args = [
+                org.as_deref(),
+                Some(name.as_str()),
+                Some(event.name()),
+                rows.as_deref(),
+                actor.as_deref(),
+                login.as_deref(),
+                role.as_deref(),
+                statement.as_deref(),
+                reason.as_deref(),
+                Some(if superuser { "true" } else { "false" }),
+            ];
+            spi::execute(INSERT, &args);
+        }
     });
 }
 

@@ -1,4 +1,4 @@
-//! What SQL sees of the context. Declarations are in sql/install/20_context.sql.
+//! What SQL sees of the context. Declarations are in sql/install/10_context.sql.
 
 use crate::context::lifetime::assign;
 use crate::context::value::{Org, absence, current, is_session, ready, use_current};

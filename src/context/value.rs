@@ -81,16 +81,15 @@ pub fn ready() -> Option<Org> {
 /// Under `context_change = once` this is what keeps a transaction to one organization, however the setting came to
 /// another value: RESET and the end of a function's SET clause run no check hook.
 pub fn use_current() -> Result<Option<Org>, Error> {
-    let once = CONTEXT_CHANGE.get() == ContextChange::Once && !pg::in_parallel_worker();
+    let Some(org) = current() else { return Ok(None) };
+    if changes_used_org(org) {
+        return Err(Error::ContextRefused(Refused::Changed));
+    }
     CONTEXT.with(|c| {
-        let Some(org) = c.effective else { return Ok(None) };
-        if once && c.used.is_some_and(|used| used != org) {
-            return Err(Error::ContextRefused(Refused::Changed));
-        }
         c.used = Some(org);
         c.ready = true;
-        Ok(Some(org))
-    })
+    });
+    Ok(Some(org))
 }
 
 /// Why there is no context, for the error's DETAIL.
@@ -160,7 +159,7 @@ pub unsafe extern "C-unwind" fn check_current_org(
     true
 }
 
-/// A worker takes over its leader's value; only the leader judges.
+/// What `context_change = once` forbids. A worker takes over its leader's value; only the leader judges.
 fn changes_used_org(org: Org) -> bool {
     CONTEXT_CHANGE.get() == ContextChange::Once
         && !pg::in_parallel_worker()

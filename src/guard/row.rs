@@ -65,6 +65,7 @@ fn judge(t: &Trigger) -> Result<(), Error> {
                 Event::Insert => Foreign::Insert,
                 Event::Update => Foreign::Update,
                 Event::Delete => Foreign::Delete,
+                Event::Truncate => Foreign::Truncate,
             },
         )),
         Some(_) => Ok(()),

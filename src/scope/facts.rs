@@ -111,12 +111,12 @@ pub struct Registered {
 }
 
 /// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
-/// whether there are any. So only the owner may ask.
-pub fn read(target: pg_sys::Oid, column: &str) -> Result<Facts, Error> {
+/// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
+pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     let oid = target.to_u32().to_string();
     require_owner(target)?;
     as_superuser(|| {
-        let json = spi::query(include_str!("facts.sql"), &[Some(&oid), Some(column)]);
+        let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
         let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
         let mut facts: Facts =
             serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;

@@ -1,4 +1,5 @@
--- Everything the planner asks of the catalogs about one table ($1) and its organization column ($2), as one JSON value.
+-- Everything the planner asks of the catalogs about one table ($1) and its organization column ($2, or when that is NULL
+-- the column it is registered with), as one JSON value.
 -- search_path is pinned by the calling function, so every printed name is qualified.
 SELECT jsonb_build_object(
     'schema', n.nspname,
@@ -13,10 +14,10 @@ SELECT jsonb_build_object(
     'has_children', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
     'row_security', c.relrowsecurity,
     'force_row_security', c.relforcerowsecurity,
-    'column_name', $2,
-    'column_quoted', quote_ident($2),
+    'column_name', wanted.column_name,
+    'column_quoted', quote_ident(wanted.column_name),
     -- As pg_get_triggerdef() prints it: never with E''.
-    'column_literal', '''' || replace($2, '''', '''''') || '''',
+    'column_literal', '''' || replace(wanted.column_name, '''', '''''') || '''',
     'column', (
         SELECT jsonb_build_object(
             'type', format_type(a.atttypid, a.atttypmod),
@@ -24,14 +25,14 @@ SELECT jsonb_build_object(
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
             'default', pg_get_expr(d.adbin, d.adrelid))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped),
+        WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum > 0 AND NOT a.attisdropped),
     'foreign_keys', COALESCE((
         SELECT jsonb_agg(jsonb_build_object(
             'quoted', quote_ident(k.conname),
             'to_organization', k.confrelid = 'orgscope.organization'::regclass,
             'validated', k.convalidated) ORDER BY k.conname)
         FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = c.oid AND k.conkey = ARRAY[a.attnum]
-        WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attname = $2), '[]'),
+        WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attname = wanted.column_name), '[]'),
     'indexes', COALESCE((
         SELECT jsonb_agg(jsonb_build_object(
             'quoted', quote_ident(i.relname),
@@ -40,9 +41,9 @@ SELECT jsonb_build_object(
             'unique', x.indisunique,
             'primary', x.indisprimary,
             'usable', x.indisvalid AND x.indpred IS NULL AND am.amname = 'btree',
-            'leads', EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = x.indkey[0]),
+            'leads', EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = x.indkey[0]),
             'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
-                                WHERE a.attrelid = c.oid AND a.attname = $2 AND a.attnum = key),
+                                WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = key),
             'replica_identity', x.indisreplident,
             'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid),
             -- pg_get_constraintdef() leaves the storage parameters out.
@@ -82,9 +83,11 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(name) FROM (
             SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
             UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]'),
-    'registered', (
-        SELECT jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original)
-        FROM orgscope.scoped_table s WHERE s.schema_name = n.nspname AND s.table_name = c.relname)
+    'registered', CASE WHEN s.schema_name IS NOT NULL THEN
+        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END
 )::text
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN orgscope.scoped_table s ON s.schema_name = n.nspname AND s.table_name = c.relname
+CROSS JOIN LATERAL (SELECT COALESCE($2, s.column_name::text, '') AS column_name) wanted
 WHERE c.oid = $1::oid

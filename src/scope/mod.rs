@@ -12,10 +12,11 @@ mod undo;
 use crate::error::{Error, TableName};
 use crate::pg::text_datum;
 use crate::pg_function;
-use facts::Facts;
+use facts::{Facts, Registered};
 use options::Options;
 use pgrx::pg_sys;
 use serde::Serialize;
+use undo::Original;
 
 /// One row of orgscope.scoping_step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,47 +45,47 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
-            facts::read(target, column).and_then(|facts| plan::plan(&facts, &options))
+            facts::read(target, Some(column)).and_then(|facts| plan::plan(&facts, &options))
         }
-        "enable" => enable(target, column, &Options::parse(options)?),
-        "repair" => repair(target),
-        "disable" => disable(target),
+        "enable" => {
+            let options = Options::parse(options)?;
+            apply::lock(target)?;
+            enable(&facts::read(target, Some(column))?, &options)
+        }
+        "repair" => {
+            let (facts, registered) = registered(target)?;
+            enable(&facts, &registered.options)
+        }
+        "disable" => {
+            let (facts, registered) = registered(target)?;
+            disable(&facts, &registered.original)
+        }
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
 }
 
-fn enable(target: pg_sys::Oid, column: &str, options: &Options) -> Result<Vec<Step>, Error> {
-    apply::lock(target)?;
-    let facts = facts::read(target, column)?;
-    let steps = plan::plan(&facts, options)?;
-    apply::run(&facts, &steps)?;
+fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
+    let steps = plan::plan(facts, options)?;
+    apply::run(facts, &steps)?;
     if !steps.is_empty() || facts.registered.is_none() {
-        apply::register(&facts, &undo::original(&facts, &steps), options)?;
+        apply::register(facts, &undo::original(facts, &steps), options)?;
     }
     Ok(steps)
 }
 
-fn repair(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
-    let (column, options) = registered(target)?;
-    enable(target, &column, &options)
-}
-
-fn disable(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
-    let (column, _) = registered(target)?;
-    apply::lock(target)?;
-    let facts = facts::read(target, &column)?;
-    let Some(registered) = &facts.registered else { return Err(not_scoped(&facts)) };
-    let steps = undo::undo(&facts, &registered.original);
-    apply::run(&facts, &steps)?;
-    apply::unregister(&facts);
+fn disable(facts: &Facts, original: &Original) -> Result<Vec<Step>, Error> {
+    let steps = undo::undo(facts, original);
+    apply::run(facts, &steps)?;
+    apply::unregister(facts);
     Ok(steps)
 }
 
-/// Column and options of a scoped table.
-fn registered(target: pg_sys::Oid) -> Result<(String, Options), Error> {
-    let facts = facts::read(target, "organization_id")?;
-    match &facts.registered {
-        Some(r) => Ok((r.column_name.clone(), r.options.clone())),
+/// The locked table and what the registry says of it.
+fn registered(target: pg_sys::Oid) -> Result<(Facts, Registered), Error> {
+    apply::lock(target)?;
+    let facts = facts::read(target, None)?;
+    match facts.registered.clone() {
+        Some(registered) => Ok((facts, registered)),
         None => Err(not_scoped(&facts)),
     }
 }

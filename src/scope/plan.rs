@@ -116,7 +116,7 @@ impl Plan<'_> {
             return;
         }
         let facts = self.facts;
-        for index in facts.indexes.iter().filter(|i| kept(i).is_none()) {
+        for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
             let scoped = scoped_definition(index, &facts.column_quoted);
             let reason = "unique per organization: across organizations it would tell one what another has";
             match (&index.constraint, scoped) {
@@ -141,7 +141,7 @@ impl Plan<'_> {
     /// Needed unless an index leads with the column already, or one that this plan makes will.
     fn index(&mut self) {
         let leads =
-            |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && kept(i).is_none()));
+            |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && becomes_scoped(i)));
         if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
             return;
         }
@@ -236,21 +236,11 @@ impl Plan<'_> {
     }
 }
 
-/// Why a unique index stays as it is; None if it becomes unique per organization, or is not unique at all.
-pub fn kept(index: &Index) -> Option<&'static str> {
-    if !index.unique || index.exclusion {
-        Some("it is not a unique index")
-    } else if index.primary {
-        Some("it is the primary key")
-    } else if index.contains {
-        Some("it has the organization column")
-    } else if index.referenced {
-        Some("a foreign key refers to it")
-    } else if index.replica_identity {
-        Some("it is the replica identity")
-    } else {
-        None
-    }
+/// Whether a unique index becomes unique per organization. A primary key stays, and so does what a foreign key refers to
+/// or a replica identity uses: others depend on its columns.
+pub fn becomes_scoped(index: &Index) -> bool {
+    let needed = index.primary || index.referenced || index.replica_identity;
+    index.unique && !index.exclusion && !index.contains && !needed
 }
 
 /// The definition with the organization column put first. PostgreSQL prints definitions in one form, so the place is

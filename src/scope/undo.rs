@@ -3,7 +3,7 @@
 use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
-use crate::scope::plan::{kept, scoped_definition};
+use crate::scope::plan::{becomes_scoped, scoped_definition};
 use serde::{Deserialize, Serialize};
 
 /// Kept in the registry when a table is scoped.
@@ -52,7 +52,7 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
     };
     original.added.extend(steps.iter().filter_map(added));
     let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
-    for index in facts.indexes.iter().filter(|i| kept(i).is_none()) {
+    for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
         if scoped_definition(index, &facts.column_quoted).is_some_and(|definition| changed(&definition)) {
             original.replaced.retain(|r| r.quoted != index.quoted);
             original.replaced.push(Replaced {
