@@ -46,8 +46,7 @@ pub enum Refused {
     Changed,
 }
 
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("{}", self.clone_message())]
+#[derive(Debug, PartialEq)]
 pub enum Error {
     NoContext { table: Option<Box<TableName>>, why: Absent },
     WrongOrganization { table: Box<TableName>, what: Foreign },
@@ -66,10 +65,6 @@ pub enum Error {
 }
 
 impl Error {
-    fn clone_message(&self) -> String {
-        self.report().message
-    }
-
     pub fn report(&self) -> Report {
         match self {
             Self::NoContext { table, why } => no_context(table.clone(), *why),
