@@ -14,7 +14,7 @@ use crate::error::{Error, Report};
 use cee_scape::{SigJmpBufFields, call_with_sigsetjmp};
 use pgrx::pg_sys;
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -64,8 +64,9 @@ pub mod raw {
             completion: *mut pg_sys::QueryCompletion,
         );
     }
+    #[cfg(feature = "pg15")]
     unsafe extern "C" {
-        pub fn malloc(size: usize) -> *mut u8;
+        pub fn malloc(size: usize) -> *mut c_void;
     }
 }
 
@@ -346,4 +347,44 @@ fn with_security<R>(user: Option<pg_sys::Oid>, flags: u32, f: impl FnOnce() -> R
 pub fn role_name(role: pg_sys::Oid) -> Option<String> {
     // SAFETY: with noerr a missing role is NULL.
     text_of(unsafe { pg_sys::GetUserNameFromId(role, true) })
+}
+
+// What differs between the majors. Everything else in this crate reads the same for all of them.
+
+/// Memory for what a check hook leaves beside a value: guc.c frees it. NULL when there is none.
+pub fn guc_alloc(size: usize) -> *mut c_void {
+    // SAFETY: up to PostgreSQL 15 guc.c frees it with free(), since 16 in a memory context of its own.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return raw::malloc(size);
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::guc_malloc(pgrx::PgLogLevel::LOG as c_int, size);
+    }
+}
+
+/// Every setting this backend knows, placeholders among them.
+pub fn settings() -> impl Iterator<Item = &'static pg_sys::config_generic> {
+    // SAFETY: guc.c's own array, since 16 a palloc'd copy of it, of as many pointers as it says. The caller defines no
+    // setting while it iterates.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let (settings, length) = (pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions());
+        #[cfg(not(feature = "pg15"))]
+        let (settings, length) = {
+            let mut length = 0;
+            (pg_sys::get_guc_variables(&mut length), length)
+        };
+        (0..length as usize).map(move |i| &**settings.add(i))
+    }
+}
+
+/// Whether the current user owns the table, by membership too. A table that is gone is PostgreSQL's error.
+pub fn owns_table(table: pg_sys::Oid) -> bool {
+    // SAFETY: syscache look-ups by oid.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return pg_sys::pg_class_ownercheck(table, pg_sys::GetUserId());
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, pg_sys::GetUserId());
+    }
 }

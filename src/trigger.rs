@@ -141,7 +141,7 @@ impl Trigger {
         // SAFETY: one column, one value, one flag, of the relation the tuple belongs to.
         pg_sys::Datum::from(unsafe {
             let description = (*(*self.data).tg_relation).rd_att;
-            pg_sys::heap_modify_tuple_by_cols(row, description, 1, &mut column, &mut value, &mut is_null)
+            pg_sys::heap_modify_tuple_by_cols(row, description, 1, &raw mut column, &raw mut value, &raw mut is_null)
         })
     }
 
@@ -203,10 +203,7 @@ impl Trigger {
     }
 
     fn type_of(&self, attribute: i16) -> pg_sys::Oid {
-        // SAFETY: the descriptor of an open relation has an entry for every attribute number from 1.
-        unsafe {
-            let description = (*(*self.data).tg_relation).rd_att;
-            (*description).attrs.as_slice((*description).natts as usize)[attribute as usize - 1].atttypid
-        }
+        // SAFETY: reads the descriptor of an open relation, which has every attribute from 1.
+        unsafe { pg_sys::SPI_gettypeid((*(*self.data).tg_relation).rd_att, attribute.into()) }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::context::lifetime::names_setting;
 use crate::error::{Absent, Error, Refused};
-use crate::pg::{self, Backend, pstrdup, raw};
+use crate::pg::{self, Backend, pstrdup};
 use crate::settings::{CONTEXT_CHANGE, ContextChange, Lifetime};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -147,12 +147,12 @@ pub unsafe extern "C-unwind" fn check_current_org(
     }
     let stale = CONTEXT.with(|c| c.stale_placeholder);
     let origin = if session && !stale { Origin::Session } else { Origin::Connection };
-    // SAFETY: guc.c frees `extra` with free() (PostgreSQL 15), so it must come from malloc.
+    let copy = pg::guc_alloc(size_of::<Extra>()).cast::<Extra>();
+    if copy.is_null() {
+        return false;
+    }
+    // SAFETY: memory for one Extra; guc.c takes it over and frees it with the value.
     unsafe {
-        let copy = raw::malloc(size_of::<Extra>()).cast::<Extra>();
-        if copy.is_null() {
-            return false;
-        }
         copy.write(Extra { org, origin });
         *extra = copy.cast();
     }
@@ -192,14 +192,9 @@ fn refuse(error: &Error) -> bool {
 /// Runs `define` so that a value which was SET before the library was loaded, in an earlier transaction, does not count:
 /// PostgreSQL assigns it again as if it were new. One of the current transaction is on the setting's stack, and counts.
 pub fn define_over_placeholder(define: impl FnOnce()) {
-    // SAFETY: get_guc_variables() is guc.c's own array of as many entries as GetNumConfigOptions() says.
-    let stale = unsafe {
-        !pg_sys::process_shared_preload_libraries_in_progress
-            && std::slice::from_raw_parts(pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions() as usize)
-                .iter()
-                .map(|&setting| &*setting)
-                .any(|setting| names_setting(setting.name) && setting.stack.is_null())
-    };
+    // SAFETY: a plain global.
+    let stale = unsafe { !pg_sys::process_shared_preload_libraries_in_progress }
+        && pg::settings().any(|setting| names_setting(setting.name) && setting.stack.is_null());
     CONTEXT.with(|c| c.stale_placeholder = stale);
     define();
     CONTEXT.with(|c| c.stale_placeholder = false);

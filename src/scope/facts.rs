@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::guard::table_name;
-use crate::pg::as_superuser;
+use crate::pg::{self, as_superuser};
 use crate::scope::options::Options;
 use crate::scope::undo::Original;
 use crate::spi;
@@ -128,9 +128,7 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
 }
 
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
-    // SAFETY: syscache look-ups by oid; a table that is gone belongs to nobody.
-    let owner = unsafe { pg_sys::pg_class_ownercheck(target, pg_sys::GetUserId()) };
-    if owner { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
+    if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
 
 fn rows(facts: &Facts) -> Rows {
