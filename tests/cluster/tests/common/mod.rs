@@ -147,6 +147,18 @@ pub fn one(client: &mut Client, sql: &str) -> String {
     rows.remove(0)
 }
 
+/// The major version of the server.
+pub fn major(client: &mut Client) -> u32 {
+    one(client, "SELECT current_setting('server_version_num')::int / 10000").parse().unwrap()
+}
+
+/// Plans every query for a parallel worker, or not; PostgreSQL 16 gave the setting another name.
+pub fn force_parallel(client: &mut Client, value: &str) {
+    let name =
+        one(client, "SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')");
+    run(client, &format!("SET {name} = {value}"));
+}
+
 /// The SQLSTATE a statement fails with, `00000` when it does not.
 pub fn state(client: &mut Client, sql: &str) -> String {
     match client.batch_execute(sql) {
