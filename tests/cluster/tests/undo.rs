@@ -8,26 +8,6 @@ use generate::{Random, Table, literal, quote, value};
 
 const TABLES: usize = 40;
 
-/// The schema as pg_dump prints it, in blocks: a failure then names the object.
-fn dump(world: &World) -> Vec<String> {
-    let mut pg_dump = world.cluster().command("pg_dump");
-    let output = pg_dump.args(["--schema-only", "-n", "public", "-d", world.name()]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    // psql's \\restrict has a random key.
-    let restrict = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
-    let text = text.lines().filter(restrict).collect::<Vec<_>>().join("\n");
-    text.split("\n\n\n").map(str::to_owned).collect()
-}
-
-#[track_caller]
-fn assert_same(before: &[String], after: &[String], context: &str) {
-    let lost: Vec<_> = before.iter().filter(|block| !after.contains(block)).collect();
-    let new: Vec<_> = after.iter().filter(|block| !before.contains(block)).collect();
-    assert!(lost.is_empty() && new.is_empty(), "{context}\nlost: {lost:#?}\nnew: {new:#?}");
-    assert_eq!(after, before, "{context}: the order changed");
-}
-
 /// Something that a team may have done to a table before.
 fn feature(r: &mut Random, table: &Table, number: usize) -> String {
     let (name, key, org) = (quote(&table.name), quote(&table.key), quote(&table.org));

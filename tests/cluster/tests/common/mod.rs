@@ -229,3 +229,23 @@ pub fn refused_under(client: &mut Client, org: &str, sqlstate: &str, sql: &str) 
 pub fn all_tickets(world: &World) -> Vec<String> {
     rows(&mut world.superuser(), "SELECT id, title, left(organization_id::text, 1) FROM ticket ORDER BY id")
 }
+
+/// The schema as pg_dump prints it, in blocks: a failure then names the object.
+pub fn dump(world: &World) -> Vec<String> {
+    let mut pg_dump = world.cluster().command("pg_dump");
+    let output = pg_dump.args(["--schema-only", "-n", "public", "-d", world.name()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    // psql's \\restrict has a random key.
+    let restrict = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
+    let text = text.lines().filter(restrict).collect::<Vec<_>>().join("\n");
+    text.split("\n\n\n").map(str::to_owned).collect()
+}
+
+#[track_caller]
+pub fn assert_same(before: &[String], after: &[String], context: &str) {
+    let lost: Vec<_> = before.iter().filter(|block| !after.contains(block)).collect();
+    let new: Vec<_> = after.iter().filter(|block| !before.contains(block)).collect();
+    assert!(lost.is_empty() && new.is_empty(), "{context}\nlost: {lost:#?}\nnew: {new:#?}");
+    assert_eq!(after, before, "{context}: the order changed");
+}
