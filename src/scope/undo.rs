@@ -149,7 +149,7 @@ fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
 fn column(facts: &Facts, original: &Original) -> Vec<String> {
     let Some(now) = &facts.column else { return Vec::new() };
     let alter = format!("ALTER TABLE {} ALTER COLUMN {}", facts.qualified, facts.column_quoted);
-    let before = original.column.clone().unwrap_or(OriginalColumn::default());
+    let before = original.column.clone().unwrap_or_default();
     let mut steps = Vec::new();
     if now.default != before.default {
         steps.push(match before.default {

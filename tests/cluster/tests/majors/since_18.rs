@@ -146,14 +146,23 @@ fn a_key_that_is_not_enforced_is_no_key() {
     );
     let error = refused(&mut owner, "OS005", &enable("note", "{}"));
     assert_eq!(error.detail(), Some("The organization of 1 row(s) is not in orgscope.organization."));
-    // PostgreSQL's own check of the rows is not limited to a context's either.
-    refused(&mut owner, "23503", "ALTER TABLE note ALTER CONSTRAINT note_organization_id_fkey1 ENFORCED");
-    begin(&mut owner, A);
-    refused(&mut owner, "23503", "ALTER TABLE note ALTER CONSTRAINT note_organization_id_fkey1 ENFORCED");
-    run(&mut owner, "ROLLBACK");
     run(&mut world.superuser(), "DELETE FROM note");
     run(&mut owner, &enable("note", "{}"));
     refused(&mut world.superuser(), "23503", &format!("INSERT INTO note VALUES (1, '{nobody}')"));
+}
+
+/// Row security must not hide from PostgreSQL the rows that break a key between two scoped tables.
+#[test]
+fn enforcing_a_key_checks_the_rows_of_every_organization() {
+    let world = World::new("enforce");
+    let mut owner = world.owner();
+    run(&mut owner, "ALTER TABLE comment ALTER CONSTRAINT comment_ticket_id_fkey NOT ENFORCED");
+    run(&mut world.superuser(), "DELETE FROM ticket WHERE id = 11");
+    let enforce = "ALTER TABLE comment ALTER CONSTRAINT comment_ticket_id_fkey ENFORCED";
+    refused(&mut owner, "23503", enforce);
+    refused_under(&mut owner, A, "23503", enforce);
+    run(&mut world.superuser(), "DELETE FROM comment WHERE ticket_id = 11");
+    run(&mut owner, enforce);
 }
 
 const BOOKING: &str = "
