@@ -32,6 +32,7 @@ pub mod raw {
         pub fn ReThrowError(error: *mut pg_sys::ErrorData);
         pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
+        pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
         pub fn SPI_connect() -> c_int;
         pub fn SPI_finish() -> c_int;
         pub fn SPI_execute_with_args(

@@ -3,27 +3,40 @@
 use crate::error::Error;
 use crate::pg::{as_superuser, boundary, raw, replace_errors, without_force};
 use crate::scope::Step;
-use crate::scope::facts::Facts;
+use crate::scope::facts::{Facts, family, require_owner};
 use crate::scope::options::Options;
 use crate::scope::refuse::conflict;
+use crate::scope::tree::Tree;
 use crate::scope::undo::Original;
 use crate::spi;
 use pgrx::pg_sys;
+use std::collections::HashSet;
 
-/// The strongest lock any step takes, taken first: the facts must still hold when the steps run, and taking a weaker
-/// lock now and this one later would invite a deadlock. `lock_timeout` applies.
+/// The table and its family, behind the strongest lock any step takes, taken first: the facts must still hold when the
+/// steps run, and taking a weaker lock now and this one later would invite a deadlock. `lock_timeout` applies.
 pub fn lock(target: pg_sys::Oid) -> Result<(), Error> {
-    // Reading the facts asks for ownership before anybody waits for a lock held by us.
-    crate::scope::facts::require_owner(target)?;
-    // SAFETY: takes a lock that ends with the transaction.
-    boundary(|| unsafe { raw::LockRelationOid(target, pg_sys::AccessExclusiveLock as i32) });
-    Ok(())
+    let mut locked = HashSet::new();
+    loop {
+        // Tables may come to the family until all of it is locked.
+        let family = family(target);
+        let new: Vec<u32> = family.into_iter().filter(|table| locked.insert(*table)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for table in new.into_iter().map(pg_sys::Oid::from) {
+            // Nobody shall wait for a lock held by somebody who may not have it.
+            require_owner(table)?;
+            // SAFETY: takes a lock that ends with the transaction.
+            boundary(|| unsafe { raw::LockRelationOid(table, pg_sys::AccessExclusiveLock as i32) });
+        }
+    }
 }
 
 /// Steps run as the caller: PostgreSQL itself checks that the caller may do each. Before a foreign key is added, rows
 /// that would break it are looked for, to name the reason instead of the constraint.
-pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
+pub fn run(tree: &Tree, steps: &[Step]) -> Result<(), Error> {
     for step in steps {
+        let facts = &tree.members()[step.member];
         if step.kind == "not null" || (step.kind == "foreign key" && facts.rows.any) {
             check_rows(facts)?;
         }
@@ -65,13 +78,13 @@ fn check_rows(facts: &Facts) -> Result<(), Error> {
         return Ok(());
     }
     let (table, column) = (&facts.qualified, &facts.column_quoted);
-    let missing = count(&format!("SELECT count(*)::text FROM ONLY {table} WHERE {column} IS NULL"));
+    let missing = count(&format!("SELECT count(*)::text FROM {table} WHERE {column} IS NULL"));
     if missing > 0 {
         let detail = format!("The backfill leaves {missing} row(s) without an organization.");
         return Err(conflict(facts, &detail, "Give an expression that is not NULL for any row.".into()));
     }
     let unknown = count(&format!(
-        "SELECT count(*)::text FROM ONLY {table} t WHERE NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
+        "SELECT count(*)::text FROM {table} t WHERE NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
     ));
     if unknown > 0 {
         let detail = format!("The organization of {unknown} row(s) is not in orgscope.organization.");

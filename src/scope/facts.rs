@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::guard::table_name;
 use crate::pg::{self, as_superuser};
 use crate::scope::options::Options;
+use crate::scope::tree::Tree;
 use crate::scope::undo::Original;
 use crate::spi;
 use pgrx::pg_sys;
@@ -11,6 +12,8 @@ use serde::Deserialize;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
+    #[serde(default)]
+    pub oid: u32,
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
@@ -20,8 +23,11 @@ pub struct Facts {
     pub kind: char,
     pub temporary: bool,
     pub system: bool,
-    pub is_child: bool,
-    pub has_children: bool,
+    #[serde(default)]
+    pub partition: bool,
+    /// The tables it is a partition or an inheritance child of.
+    #[serde(default)]
+    pub parents: Vec<u32>,
     pub row_security: bool,
     pub force_row_security: bool,
     pub column_name: String,
@@ -38,7 +44,7 @@ pub struct Facts {
     pub rows: Rows,
 }
 
-/// What the table holds; asked of the table itself.
+/// What the tree of tables holds; asked of the tables themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 pub struct Rows {
     pub any: bool,
@@ -66,6 +72,11 @@ impl Column {
 #[derive(Debug, Clone, Deserialize)]
 pub struct ForeignKey {
     pub quoted: String,
+    /// It comes from the partitioned table above.
+    #[serde(default)]
+    pub inherited: bool,
+    #[serde(default)]
+    pub definition: String,
     pub to_organization: bool,
     pub validated: bool,
     pub enforced: bool,
@@ -73,6 +84,11 @@ pub struct ForeignKey {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Index {
+    #[serde(default)]
+    pub oid: u32,
+    /// The index of the partitioned table above that it belongs to.
+    #[serde(default)]
+    pub parent: Option<u32>,
     pub quoted: String,
     pub definition: String,
     /// How the definition of a unique index begins, up to its first column.
@@ -81,6 +97,9 @@ pub struct Index {
     pub primary: bool,
     pub usable: bool,
     pub leads: bool,
+    /// It has one column and no more.
+    #[serde(default)]
+    pub only: bool,
     pub contains: bool,
     pub replica_identity: bool,
     pub referenced: bool,
@@ -109,6 +128,9 @@ pub struct Trigger {
     pub quoted: String,
     pub definition: String,
     pub always: bool,
+    /// It comes from the partitioned table above.
+    #[serde(default)]
+    pub clone: bool,
     pub ours: bool,
 }
 
@@ -119,20 +141,37 @@ pub struct Registered {
     pub original: Original,
 }
 
-/// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
-/// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
-pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
-    let oid = target.to_u32().to_string();
+/// The table and all that are partitions or inheritance children with it. Row security is that of the table a query
+/// names, so what can be read through one another is scoped together.
+pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Tree, Error> {
     require_owner(target)?;
+    read_all(&family(target), column)
+}
+
+/// The tables of the family, the target first, then those next to it, as PostgreSQL locks them.
+pub fn family(target: pg_sys::Oid) -> Vec<u32> {
+    let target = target.to_u32().to_string();
+    let json = as_superuser(|| spi::query(include_str!("family.sql"), &[Some(&target)]));
+    json.and_then(|j| serde_json::from_str(&j).ok()).unwrap_or_default()
+}
+
+/// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
+/// whether there are any. So only the owner may ask. Without a column: the one that each table is registered with.
+pub fn read_all(tables: &[u32], column: Option<&str>) -> Result<Tree, Error> {
+    tables.iter().try_for_each(|table| require_owner((*table).into()))?;
+    let oids = tables.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     as_superuser(|| {
-        let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
-        let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
-        let mut facts: Facts =
+        let json = spi::query(include_str!("facts.sql"), &[Some(&format!("{{{oids}}}")), column]);
+        let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oids}") })?;
+        let members: Vec<Facts> =
             serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
-        if facts.kind == 'r' {
-            facts.rows = rows(&facts);
+        let mut tree = Tree::new(members);
+        for root in tree.roots().collect::<Vec<_>>() {
+            let facts = &tree.members()[root];
+            let rows = if matches!(facts.kind, 'r' | 'p') { rows(facts) } else { Rows::default() };
+            tree.found(root, rows);
         }
-        Ok(facts)
+        Ok(tree)
     })
 }
 
@@ -140,9 +179,10 @@ pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
 
+/// Of the table and what is below it.
 fn rows(facts: &Facts) -> Rows {
     let exists = |condition: &str| {
-        let sql = format!("SELECT EXISTS (SELECT FROM ONLY {}{condition})::text", facts.qualified);
+        let sql = format!("SELECT EXISTS (SELECT FROM {}{condition})::text", facts.qualified);
         spi::query(&sql, &[]).as_deref() == Some("true")
     };
     let any = exists("");
@@ -155,7 +195,24 @@ fn rows(facts: &Facts) -> Rows {
     Rows { any, without_organization }
 }
 
+impl Index {
+    /// As scoping makes it: the organization and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.leads && self.only && self.usable && !self.unique
+    }
+}
+
 impl Facts {
+    pub fn index(&self, quoted: &str) -> Option<&Index> {
+        self.indexes.iter().find(|i| i.quoted == quoted)
+    }
+
+    /// Whether the key or index of this name comes from the partitioned table above, and goes with that one's.
+    pub fn inherits(&self, quoted: &str) -> bool {
+        self.foreign_keys.iter().any(|k| k.quoted == quoted && k.inherited)
+            || self.indexes.iter().any(|i| i.quoted == quoted && i.parent.is_some())
+    }
+
     /// Whether scoping has added the key or index of this name.
     pub fn has_added(&self, quoted: &str) -> bool {
         self.registered.as_ref().is_some_and(|r| r.original.added.iter().any(|a| a.quoted == quoted))

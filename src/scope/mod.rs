@@ -3,10 +3,12 @@
 
 mod apply;
 mod facts;
+pub mod members;
 mod options;
 mod plan;
 mod refuse;
-mod registry;
+pub mod registry;
+mod tree;
 mod undo;
 
 use crate::error::{Error, TableName};
@@ -16,6 +18,7 @@ use facts::{Facts, Registered};
 use options::Options;
 use pgrx::pg_sys;
 use serde::Serialize;
+use tree::Tree;
 use undo::Original;
 
 /// One row of orgscope.scoping_step.
@@ -26,6 +29,9 @@ pub struct Step {
     pub sql: String,
     pub lock: &'static str,
     pub reason: String,
+    /// The place in the tree of the table it is for.
+    #[serde(skip)]
+    pub member: usize,
 }
 
 pg_function! {
@@ -45,48 +51,59 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
-            facts::read(target, Some(column)).and_then(|facts| plan::plan(&facts, &options))
+            let tree = facts::read(target, Some(column))?;
+            refuse::not_the_top(&tree, target.to_u32())?;
+            plan::plan(&tree, &options)
         }
         "enable" => {
             let options = Options::parse(options)?;
             apply::lock(target)?;
-            enable(&facts::read(target, Some(column))?, &options)
+            let tree = facts::read(target, Some(column))?;
+            refuse::not_the_top(&tree, target.to_u32())?;
+            enable(&tree, &options)
         }
         "repair" => {
-            let (facts, registered) = registered(target)?;
-            enable(&facts, &registered.options)
+            let (tree, registered) = registered(target)?;
+            enable(&tree, &registered.options)
         }
-        "disable" => {
-            let (facts, registered) = registered(target)?;
-            disable(&facts, &registered.original)
-        }
+        "disable" => disable(&registered(target)?.0),
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
 }
 
-fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
-    let steps = plan::plan(facts, options)?;
-    apply::run(facts, &steps)?;
-    if !steps.is_empty() || facts.registered.is_none() {
-        apply::register(facts, &undo::original(facts, &steps), options)?;
+fn enable(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
+    let steps = plan::plan(tree, options)?;
+    registry::while_scoping(|| apply::run(tree, &steps))?;
+    for (i, facts) in tree.members().iter().enumerate() {
+        let is_member = !tree.is_root(i);
+        let original = Original { member: is_member, ..undo::original(facts, steps.iter().filter(|s| s.member == i)) };
+        if !steps.is_empty() || facts.registered.as_ref().is_none_or(|r| r.original != original) {
+            apply::register(facts, &original, options)?;
+        }
     }
     Ok(steps)
 }
 
-fn disable(facts: &Facts, original: &Original) -> Result<Vec<Step>, Error> {
-    let steps = undo::undo(facts, original);
-    apply::run(facts, &steps)?;
-    apply::unregister(facts);
+fn disable(tree: &Tree) -> Result<Vec<Step>, Error> {
+    let steps = undo::undo(tree);
+    registry::while_scoping(|| apply::run(tree, &steps))?;
+    tree.members().iter().for_each(apply::unregister);
     Ok(steps)
 }
 
-/// The locked table and what the registry says of it.
-fn registered(target: pg_sys::Oid) -> Result<(Facts, Registered), Error> {
+/// The locked table with its family, and what the registry says of it.
+fn registered(target: pg_sys::Oid) -> Result<(Tree, Registered), Error> {
     apply::lock(target)?;
-    let facts = facts::read(target, None)?;
-    match facts.registered.clone() {
-        Some(registered) => Ok((facts, registered)),
-        None => Err(not_scoped(&facts)),
+    let tree = facts::read(target, None)?;
+    match tree.place(target.to_u32()).map(|place| &tree.members()[place]) {
+        Some(Facts { registered: Some(registered), .. }) => {
+            refuse::not_the_top(&tree, target.to_u32())?;
+            // One that is not registered itself goes by the column of the one that is.
+            let tree = facts::read(target, Some(&registered.column_name))?;
+            Ok((tree, registered.clone()))
+        }
+        Some(facts) => Err(not_scoped(facts)),
+        None => Err(Error::Internal { what: "the table is gone".into() }),
     }
 }
 

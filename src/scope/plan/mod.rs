@@ -11,39 +11,91 @@ use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
 use crate::scope::refuse;
+use crate::scope::tree::Tree;
+use std::collections::HashSet;
 
-pub use unique::{becomes_scoped, scoped_definition};
+pub use column::DEFAULT;
+pub use unique::scoped_definition;
 
 const EXCLUSIVE: &str = "ACCESS EXCLUSIVE";
 const SHARE: &str = "SHARE";
 const SHARE_ROW_EXCLUSIVE: &str = "SHARE ROW EXCLUSIVE";
 const ROW_EXCLUSIVE: &str = "ROW EXCLUSIVE";
 
-/// The steps that are missing, in order. OS005 when the table cannot be scoped as asked.
-pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
-    refuse::unfit(facts)?;
-    refuse::unfilled(facts, options)?;
-    let mut plan = Plan { facts, options, steps: Vec::new() };
-    plan.column();
-    plan.foreign_key();
-    plan.uniques();
-    plan.index();
-    plan.row_security();
-    plan.policies();
-    plan.guards();
+/// The steps that are missing, in order. OS005 when the tables cannot be scoped as asked.
+///
+/// Parents come first where PostgreSQL hands down what a table gets (column, keys, row triggers of a partitioned table),
+/// children first where a parent's new index is to find theirs.
+pub fn plan(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
+    refuse::unfit(tree)?;
+    refuse::unfilled(tree, options)?;
+    let scoped_indexes = unique::scoped_indexes(tree, options);
+    let column_below = column::is_below(tree);
+    let mut plan = Whole { tree, options, column_below, scoped_indexes: &scoped_indexes, steps: Vec::new() };
+    plan.down(|_| true, Plan::added_column);
+    let defaults = tree.topmost(column::lacks_default);
+    plan.down(|i| defaults.contains(&i), Plan::default_value);
+    let nullable = tree.topmost(column::may_be_null);
+    plan.down(|i| nullable.contains(&i), Plan::not_null);
+    plan.down(|_| true, Plan::foreign_key);
+    plan.down(|_| true, Plan::dropped_uniques);
+    plan.up(Plan::uniques);
+    plan.down(|_| true, Plan::index);
+    plan.down(|_| true, Plan::row_security);
+    plan.down(|_| true, Plan::policies);
+    plan.up(Plan::guards);
     Ok(plan.steps)
 }
 
+/// The plan of a tree of tables.
+struct Whole<'a> {
+    tree: &'a Tree,
+    options: &'a Options,
+    column_below: bool,
+    scoped_indexes: &'a HashSet<u32>,
+    steps: Vec<Step>,
+}
+
+impl<'a> Whole<'a> {
+    fn down(&mut self, which: impl Fn(usize) -> bool, part: fn(&mut Plan<'a>)) {
+        (0..self.tree.members().len()).filter(|&i| which(i)).for_each(|i| self.member(i, part));
+    }
+
+    fn up(&mut self, part: fn(&mut Plan<'a>)) {
+        (0..self.tree.members().len()).rev().for_each(|i| self.member(i, part));
+    }
+
+    fn member(&mut self, member: usize, part: fn(&mut Plan<'a>)) {
+        let mut plan = Plan {
+            facts: &self.tree.members()[member],
+            options: self.options,
+            member,
+            is_root: self.tree.is_root(member),
+            column_below: self.column_below,
+            scoped_indexes: self.scoped_indexes,
+            steps: std::mem::take(&mut self.steps),
+        };
+        part(&mut plan);
+        self.steps = plan.steps;
+    }
+}
+
+/// The part of one table in it.
 struct Plan<'a> {
     facts: &'a Facts,
     options: &'a Options,
+    /// Its place in the tree.
+    member: usize,
+    is_root: bool,
+    column_below: bool,
+    scoped_indexes: &'a HashSet<u32>,
     steps: Vec<Step>,
 }
 
 impl Plan<'_> {
     fn add(&mut self, kind: &'static str, lock: &'static str, sql: String, reason: impl Into<String>) {
         let step = self.steps.len() + 1;
-        self.steps.push(Step { step, kind, sql, lock, reason: reason.into() });
+        self.steps.push(Step { step, kind, sql, lock, reason: reason.into(), member: self.member });
     }
 
     fn alter(&mut self, kind: &'static str, lock: &'static str, change: &str, reason: impl Into<String>) {

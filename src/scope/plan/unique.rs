@@ -1,42 +1,84 @@
 //! What is unique becomes unique per organization; an index leads with the organization.
 
 use super::{EXCLUSIVE, Plan, SHARE};
-use crate::scope::facts::Index;
-use crate::scope::options;
+use crate::scope::facts::{Facts, Index};
+use crate::scope::options::{self, Options};
+use crate::scope::tree::Tree;
+use std::collections::{HashMap, HashSet};
+
+const REASON: &str = "unique per organization: across organizations it would tell one what another has";
+
+/// The unique indexes that become unique per organization. Those of a partitioned table and its partitions are one
+/// family, which changes whole or not at all. A primary key stays, and so does what a foreign key refers to or a replica
+/// identity uses: others depend on its columns.
+pub fn scoped_indexes(tree: &Tree, options: &Options) -> HashSet<u32> {
+    if options.unique == options::Unique::Keep {
+        return HashSet::new();
+    }
+    let mut top_of: HashMap<u32, u32> = HashMap::new();
+    let mut kept: HashSet<u32> = HashSet::new();
+    for index in tree.members().iter().flat_map(|m| &m.indexes).filter(|i| i.unique) {
+        let top = match index.parent {
+            None => index.oid,
+            Some(parent) => top_of.get(&parent).copied().unwrap_or(parent),
+        };
+        top_of.insert(index.oid, top);
+        let needed = index.primary || index.referenced || index.replica_identity;
+        if needed || index.contains {
+            kept.insert(top);
+        }
+    }
+    // A partition's alone, without the table that its index comes from: not the partition's to change.
+    let is_known = |top: &u32| top_of.contains_key(top);
+    top_of.iter().filter(|(_, top)| is_known(top) && !kept.contains(top)).map(|(index, _)| *index).collect()
+}
 
 impl Plan<'_> {
-    pub(super) fn uniques(&mut self) {
-        if self.options.unique == options::Unique::Keep {
-            return;
+    fn changing(&self) -> impl Iterator<Item = &'_ Index> {
+        self.facts.indexes.iter().filter(|i| self.scoped_indexes.contains(&i.oid))
+    }
+
+    /// What is unique in a partitioned table goes with what belongs to it in the partitions, before those make theirs
+    /// anew.
+    pub(super) fn dropped_uniques(&mut self) {
+        for index in self.changing().filter(|i| self.facts.heads(i)).cloned().collect::<Vec<_>>() {
+            self.add("unique", EXCLUSIVE, self.facts.drop_unique(&index), "made anew by later steps, partitions first");
         }
+    }
+
+    pub(super) fn uniques(&mut self) {
         let facts = self.facts;
-        for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
-            let scoped = scoped_definition(index, &facts.column_quoted);
-            let reason = "unique per organization: across organizations it would tell one what another has";
-            match (&index.constraint, scoped) {
-                (Some(_), Some(definition)) => {
-                    let name = &index.quoted;
+        for index in self.changing().cloned().collect::<Vec<_>>() {
+            let Some(definition) = scoped_definition(&index, &facts.column_quoted) else { continue };
+            let alone = index.parent.is_none() && facts.kind != 'p';
+            let name = &index.quoted;
+            match (&index.constraint, alone) {
+                (Some(_), true) => {
                     let change = format!("DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {definition}");
-                    self.alter("unique", EXCLUSIVE, &change, reason);
+                    self.alter("unique", EXCLUSIVE, &change, REASON);
                 }
-                (None, Some(definition)) => {
-                    let drop = format!("DROP INDEX {}.{}", facts.schema_quoted, index.quoted);
-                    self.add("unique", EXCLUSIVE, drop, "replaced by the next step");
-                    self.add("unique", SHARE, definition, reason);
+                (Some(_), false) => {
+                    self.alter("unique", EXCLUSIVE, &format!("ADD CONSTRAINT {name} {definition}"), REASON);
                 }
-                (_, None) => continue,
+                (None, _) => {
+                    if alone {
+                        self.add("unique", EXCLUSIVE, facts.drop_unique(&index), "replaced by the next step");
+                    }
+                    self.add("unique", SHARE, definition, REASON);
+                }
             }
-            for sql in facts.attachments(index, 1) {
+            for sql in facts.attachments(&index, 1) {
                 self.add("unique", EXCLUSIVE, sql, "it goes with the index, which was made anew");
             }
         }
     }
 
-    /// Needed unless an index leads with the column already, or one that this plan makes will.
+    /// Needed unless an index leads with the column already, or one that this plan makes will. That of a partitioned
+    /// table is every partition's.
     pub(super) fn index(&mut self) {
-        let leads =
-            |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && becomes_scoped(i)));
-        if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
+        let leads = |i: &Index| i.usable && (i.leads || self.scoped_indexes.contains(&i.oid));
+        let unwanted = self.options.index == options::Index::None || self.facts.partition;
+        if unwanted || self.facts.indexes.iter().any(leads) {
             return;
         }
         let name = self.free_name("idx");
@@ -45,11 +87,18 @@ impl Plan<'_> {
     }
 }
 
-/// Whether a unique index becomes unique per organization. A primary key stays, and so does what a foreign key refers to
-/// or a replica identity uses: others depend on its columns.
-pub fn becomes_scoped(index: &Index) -> bool {
-    let needed = index.primary || index.referenced || index.replica_identity;
-    index.unique && !index.contains && !needed
+impl Facts {
+    /// Whether partitions have indexes that belong to this one.
+    pub fn heads(&self, index: &Index) -> bool {
+        self.kind == 'p' && index.parent.is_none()
+    }
+
+    pub fn drop_unique(&self, index: &Index) -> String {
+        match index.constraint {
+            Some(_) => format!("ALTER TABLE {} DROP CONSTRAINT {}", self.qualified, index.quoted),
+            None => format!("DROP INDEX {}.{}", self.schema_quoted, index.quoted),
+        }
+    }
 }
 
 /// The definition with the organization column put first. PostgreSQL prints definitions in one form, so the place is
