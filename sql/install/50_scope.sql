@@ -56,6 +56,8 @@ COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the 
 
 CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    -- Compiling what is asked of the catalogs takes longer than asking it.
+    SET jit = off
     AS 'MODULE_PATHNAME', 'orgscope_run_scoping';
 COMMENT ON FUNCTION orgscope.run_scoping(text, regclass, text, text) IS
     'the one entry behind plan, enable, repair and disable; use those';
@@ -103,7 +105,7 @@ ALTER EVENT TRIGGER orgscope_forget_dropped_tables ENABLE ALWAYS;
 -- A renamed table stays scoped: the registry follows. A table that becomes a partition or child of a scoped one is scoped
 -- by steps that run in here, which is why search_path is pinned.
 CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
-    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
     AS 'MODULE_PATHNAME', 'orgscope_follow_renamed_tables';
 COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS
     'event trigger: keeps orgscope.scoped_table with renamed tables and schemas, and scopes new partitions and children';

@@ -59,7 +59,7 @@ SELECT jsonb_agg(jsonb_build_object(
             'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
                                 WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = key),
             'replica_identity', x.indisreplident,
-            'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid),
+            'referenced', x.indexrelid IN (SELECT conindid FROM pg_constraint WHERE contype = 'f'),
             -- pg_get_constraintdef() leaves the storage parameters out.
             'constraint', (SELECT CASE WHEN i.reloptions IS NULL THEN pg_get_constraintdef(k.oid)
                                        ELSE regexp_replace(pg_get_constraintdef(k.oid), '( DEFERRABLE( INITIALLY DEFERRED)?)?$',
