@@ -166,10 +166,12 @@ pub fn read_all(tables: &[u32], column: Option<&str>) -> Result<Tree, Error> {
         let members: Vec<Facts> =
             serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
         let mut tree = Tree::new(members);
-        for root in tree.roots().collect::<Vec<_>>() {
-            let facts = &tree.members()[root];
-            let rows = if matches!(facts.kind, 'r' | 'p') { rows(facts) } else { Rows::default() };
-            tree.found(root, rows);
+        // Others cannot be scoped, and a foreign table need not answer.
+        if tree.members().iter().all(|m| matches!(m.kind, 'r' | 'p')) {
+            for root in tree.roots().collect::<Vec<_>>() {
+                let rows = rows(&tree.members()[root]);
+                tree.found(root, rows);
+            }
         }
         Ok(tree)
     })
