@@ -201,13 +201,8 @@ mod tests {
 
     #[test]
     fn a_row_that_moves_is_updated() {
-        let count = |table: u32, event, rows| Count {
-            table: table.into(),
-            event,
-            org: Some([1; 16]),
-            rows,
-            subtransaction: 1,
-        };
+        let count =
+            |table: u32, event, rows| Count { table: table.into(), event, org: Some([1; 16]), rows, subtransaction: 1 };
         let counted = [count(1, Event::Delete, 3), count(2, Event::Insert, 2), count(2, Event::Update, 4)];
         let org = Some([1; 16]);
         assert_eq!(merge(&counted, Event::Update), [(Event::Delete, org, 1), (Event::Update, org, 6)]);

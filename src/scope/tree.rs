@@ -37,7 +37,8 @@ impl Tree {
         let mut tables: Vec<Option<Facts>> = tables.into_iter().map(Some).collect();
         let members: Vec<Facts> = order.iter().filter_map(|&i| tables[i].take()).collect();
         let place: HashMap<u32, usize> = members.iter().enumerate().map(|(i, t)| (t.oid, i)).collect();
-        let parents = members.iter().map(|t| t.parents.iter().filter_map(|p| place.get(p).copied()).collect()).collect();
+        let parents =
+            members.iter().map(|t| t.parents.iter().filter_map(|p| place.get(p).copied()).collect()).collect();
         Self { members, parents }
     }
 

@@ -225,7 +225,11 @@ impl<'a> Undo<'a> {
                     Some(default) => format!("SET DEFAULT {default}"),
                     None => "DROP DEFAULT".into(),
                 };
-                self.add(member, "column", format!("ALTER TABLE {only}{} ALTER COLUMN {column} {change}", facts.qualified));
+                self.add(
+                    member,
+                    "column",
+                    format!("ALTER TABLE {only}{} ALTER COLUMN {column} {change}", facts.qualified),
+                );
             }
             let alter = format!("ALTER TABLE {} ALTER COLUMN {column}", facts.qualified);
             let above = self.tree.parents(member).any(|p| nullable.contains(&p));

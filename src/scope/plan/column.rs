@@ -55,12 +55,7 @@ impl Plan<'_> {
 
     pub(super) fn not_null(&mut self) {
         let change = format!("ALTER COLUMN {} SET NOT NULL", self.facts.column_quoted);
-        self.alter(
-            "not null",
-            EXCLUSIVE,
-            &change,
-            "a row without an organization would be nobody's and everybody's",
-        );
+        self.alter("not null", EXCLUSIVE, &change, "a row without an organization would be nobody's and everybody's");
     }
 
     /// Through the root, so that rows move to the partition of their organization.

@@ -10,7 +10,11 @@ const TABLES: usize = 40;
 
 /// Something that a team may have done to a table before.
 fn feature(r: &mut Random, table: &Table, number: usize, major: u32) -> String {
-    let (name, key, org) = (quote(&table.name), quote(&table.key), quote(&table.org));
+    let (key, org) = (quote(&table.key), quote(&table.org));
+    let name = match r.below(table.below.len() + 1) {
+        0 => quote(&table.name),
+        below => quote(&table.below[below - 1]),
+    };
     let column = quote(&r.one(&table.columns).name);
     let unique = format!("u{number}");
     match r.below(if major >= 18 { 24 } else { 20 }) {

@@ -160,9 +160,10 @@ impl Table {
         };
         let bounds = match (self.layout, strategy) {
             (_, "HASH") => ["FOR VALUES WITH (MODULUS 2, REMAINDER 0)", "FOR VALUES WITH (MODULUS 2, REMAINDER 1)"],
-            (Layout::ByOrganization(_), _) => {
-                ["FOR VALUES IN ('aaaaaaaa-0000-7000-8000-000000000001', 'cccccccc-0000-7000-8000-000000000003')", "DEFAULT"]
-            }
+            (Layout::ByOrganization(_), _) => [
+                "FOR VALUES IN ('aaaaaaaa-0000-7000-8000-000000000001', 'cccccccc-0000-7000-8000-000000000003')",
+                "DEFAULT",
+            ],
             (_, "RANGE") => ["FOR VALUES FROM (MINVALUE) TO (20)", "DEFAULT"],
             _ => ["FOR VALUES IN (1, 2, 3, 5, 8, 13, 21, 34, 55, NULL)", "DEFAULT"],
         };

@@ -89,7 +89,13 @@ fn a_scoped_table_may_join_a_scoped_tree() {
         run(ddl, "ALTER TABLE public.t DETACH PARTITION public.s CONCURRENTLY");
         assert_protected(world, &["t", "s"]);
         run(&mut world.owner(), "SELECT orgscope.disable_org_scoping('public.s')");
-        assert_eq!(one(&mut world.owner(), "SELECT count(*) FROM pg_trigger WHERE tgrelid = 's'::regclass AND NOT tgisinternal"), "0");
+        assert_eq!(
+            one(
+                &mut world.owner(),
+                "SELECT count(*) FROM pg_trigger WHERE tgrelid = 's'::regclass AND NOT tgisinternal"
+            ),
+            "0"
+        );
     });
 }
 

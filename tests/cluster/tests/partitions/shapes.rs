@@ -53,7 +53,10 @@ fn existing_rows_are_backfilled_to_where_they_belong() {
         let world = World::without_tables(&format!("backfill_{}", shape.name));
         shape.build(&world);
         let mut owner = world.owner();
-        run(&mut owner, "UPDATE t SET organization_id = NULL WHERE id > 10 AND tableoid::regclass::text NOT IN ('t_high_x', 't_grandchild')");
+        run(
+            &mut owner,
+            "UPDATE t SET organization_id = NULL WHERE id > 10 AND tableoid::regclass::text NOT IN ('t_high_x', 't_grandchild')",
+        );
         let backfill = r#"{"backfill": "bbbbbbbb-0000-7000-8000-000000000002"}"#;
         if shape.name != "by_range" {
             refused(&mut owner, "OS005", "SELECT orgscope.enable_org_scoping('public.t')");

@@ -28,9 +28,18 @@ fn the_context_fills_rows_wherever_they_go() {
     rows_under(&mut app, B, "INSERT INTO t (id, title, organization_id) VALUES (8, 'low', NULL)");
     rows_under(&mut app, B, "INSERT INTO t_high (id, title, organization_id) VALUES (80, 'direct', NULL)");
     refused_under(&mut app, B, "OS002", &format!("INSERT INTO t (id, title, organization_id) VALUES (9, 'x', '{A}')"));
-    refused_under(&mut app, B, "OS002", &format!("INSERT INTO t_low_b (id, title, organization_id) VALUES (9, 'x', '{A}')"));
+    refused_under(
+        &mut app,
+        B,
+        "OS002",
+        &format!("INSERT INTO t_low_b (id, title, organization_id) VALUES (9, 'x', '{A}')"),
+    );
     assert_eq!(
-        rows_under(&mut app, B, "SELECT id, tableoid::regclass FROM t WHERE length(title) > 2 AND title !~ 'b1' ORDER BY 1"),
+        rows_under(
+            &mut app,
+            B,
+            "SELECT id, tableoid::regclass FROM t WHERE length(title) > 2 AND title !~ 'b1' ORDER BY 1"
+        ),
         ["7|t_low_b", "8|t_low_b", "70|t_high_x", "80|t_high_x"]
     );
 }
@@ -40,7 +49,10 @@ fn the_context_fills_rows_wherever_they_go() {
 fn a_row_moves_between_partitions_within_its_organization() {
     let world = world("moved", "by_range");
     let mut app = world.app();
-    assert_eq!(rows_under(&mut app, A, "UPDATE t SET id = id + 50 WHERE id IN (1, 3) RETURNING tableoid::regclass").len(), 2);
+    assert_eq!(
+        rows_under(&mut app, A, "UPDATE t SET id = id + 50 WHERE id IN (1, 3) RETURNING tableoid::regclass").len(),
+        2
+    );
     assert_eq!(rows_under(&mut app, A, "SELECT count(*) FROM t_high_x"), ["2"]);
     refused_under(&mut app, A, "OS002", &format!("UPDATE t SET id = 55, organization_id = '{B}' WHERE id = 2"));
     let fill = "UPDATE t SET id = 55, organization_id = NULL WHERE id = 2 RETURNING left(organization_id::text, 1)";
