@@ -28,9 +28,73 @@ fn index(definition: &str, prefix: &str, constraint: Option<&str>) -> Index {
     .unwrap()
 }
 
+fn alone(facts: Facts) -> Tree {
+    Tree::new(vec![facts])
+}
+
+fn generated_name(facts: &Facts) -> String {
+    let options = Options::default();
+    let (scoped_indexes, steps) = (HashSet::new(), Vec::new());
+    let (member, is_root, column_below) = (0, true, false);
+    Plan { facts, options: &options, member, is_root, column_below, scoped_indexes: &scoped_indexes, steps }
+        .free_name("fkey")
+}
+
+/// A partitioned table with this many partitions below each table, two levels deep.
+fn partitioned(width: u32) -> Tree {
+    let mut tables = Vec::new();
+    let mut table = |oid: u32, parent: Option<u32>, kind: &str| {
+        tables.push(facts(&format!("t{oid}"), "org", |j| {
+            j["oid"] = json!(oid);
+            j["kind"] = json!(kind);
+            j["partition"] = json!(parent.is_some());
+            j["parents"] = json!(parent.into_iter().collect::<Vec<_>>());
+        }));
+    };
+    table(1, None, "p");
+    for i in 0..width {
+        let middle = 2 + i * (width + 1);
+        (1..=width).for_each(|leaf| table(middle + leaf, Some(middle), "r"));
+        table(middle, Some(1), "p");
+    }
+    Tree::new(tables)
+}
+
+#[test]
+fn every_member_gets_what_is_not_handed_down() {
+    let tree = partitioned(3);
+    assert_eq!(tree.members().len(), 13);
+    let steps = plan(&tree, &Options::default()).unwrap();
+    let count = |text: &str| steps.iter().filter(|s| s.sql.contains(text)).count();
+    for once in [
+        "ADD COLUMN",
+        "SET DEFAULT",
+        "SET NOT NULL",
+        "FOREIGN KEY",
+        "CREATE INDEX",
+        "FOR EACH ROW EXECUTE FUNCTION orgscope.fill",
+    ] {
+        assert_eq!(count(once), 1, "{once}");
+    }
+    for each in ["ENABLE ROW", "CREATE POLICY orgscope_floor", "FOR EACH STATEMENT EXECUTE FUNCTION orgscope.truncate"]
+    {
+        assert_eq!(count(each), 13, "{each}");
+    }
+}
+
+#[test]
+fn parents_stand_before_their_children() {
+    for tree in [partitioned(4), partitioned(1)] {
+        for i in 0..tree.members().len() {
+            assert!(tree.parents(i).all(|parent| parent < i));
+        }
+        assert_eq!(tree.roots().collect::<Vec<_>>(), [0]);
+    }
+}
+
 #[test]
 fn a_plain_table_gets_everything_in_order() {
-    let steps = plan(&facts("t", "org", |_| ()), &Options::default()).unwrap();
+    let steps = plan(&alone(facts("t", "org", |_| ())), &Options::default()).unwrap();
     let mut kinds: Vec<_> = steps.iter().map(|s| s.kind).collect();
     kinds.dedup();
     assert_eq!(kinds, ["column", "default", "not null", "foreign key", "index", "row security", "policy", "guard"]);
@@ -41,6 +105,7 @@ fn a_plain_table_gets_everything_in_order() {
 fn rows_need_a_backfill() {
     let mut with_rows = facts("t", "org", |_| ());
     with_rows.rows = crate::scope::facts::Rows { any: true, without_organization: true };
+    let with_rows = alone(with_rows);
     assert_eq!(plan(&with_rows, &Options::default()).unwrap_err().report().sqlstate, "OS005");
     let options = Options { backfill: Some("(SELECT 1)".into()), ..Options::default() };
     assert!(plan(&with_rows, &options).unwrap().iter().any(|s| s.kind == "backfill"));
@@ -69,7 +134,7 @@ proptest! {
             None => n,
         };
         for _ in 0..taken {
-            let name = unquote(Plan { facts: &f, options: &Options::default(), steps: vec![] }.free_name("fkey"));
+            let name = unquote(generated_name(&f));
             prop_assert!(name.len() <= 63 && !name.is_empty());
             prop_assert!(!f.taken_names.contains(&name));
             f.taken_names.push(name);
@@ -81,6 +146,8 @@ proptest! {
     fn a_scoped_table_needs_nothing(column in "[a-z_]{1,10}", unique in any::<bool>()) {
         let predicate = predicate(&column);
         let done = facts("t", &column, |j| {
+            j["registered"] = json!({"column_name": column, "options": {}, "original": {"row_security": false,
+                "force_row_security": false, "column": null, "added": [], "replaced": []}});
             j["row_security"] = json!(true);
             j["force_row_security"] = json!(true);
             j["column"] = json!({"type": "uuid", "not_null": true, "not_valid": null, "generated": false, "default": "orgscope.current_org()"});
@@ -93,8 +160,9 @@ proptest! {
             j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
                 "definition": g.create("public.t", &format!("'{column}'")), "always": true, "ours": true})).collect());
         });
+        let done = alone(done);
         prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
-        let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default());
+        let back = crate::scope::undo::undo(&done);
         prop_assert_eq!(back.iter().filter(|s| s.kind == "guard").count(), GUARDS.len());
     }
 }
