@@ -40,6 +40,7 @@ pub unsafe extern "C-unwind" fn _PG_init() {
     }
     settings::init();
     context::init();
+    guard::init();
     audit::init();
     utility::init();
 }

@@ -124,13 +124,21 @@ pub fn boundary<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Runs `f`; a PostgreSQL error with this SQLSTATE becomes ours. The transaction is lost either way: nothing may go on
-/// after it but the raise.
-pub fn replace_error<R>(code: &str, f: impl FnOnce() -> R, error: impl FnOnce() -> Error) -> Result<R, Error> {
+/// Runs `f`; a PostgreSQL error whose SQLSTATE is in the table becomes ours. The transaction is lost either way: nothing
+/// may go on after it but the raise.
+pub fn replace_errors<R>(
+    f: impl FnOnce() -> R,
+    table: impl IntoIterator<Item = (&'static str, Error)>,
+) -> Result<R, Error> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|payload| match payload.downcast::<Caught>() {
-        // SAFETY: the error was copied whole when it was caught.
-        Ok(caught) if unsafe { (*caught.0).sqlerrcode } == sqlstate(code) => error(),
-        Ok(caught) => resume_unwind(caught),
+        Ok(caught) => {
+            // SAFETY: the error was copied whole when it was caught.
+            let raised = unsafe { (*caught.0).sqlerrcode };
+            match table.into_iter().find(|(code, _)| sqlstate(code) == raised) {
+                Some((_, ours)) => ours,
+                None => resume_unwind(caught),
+            }
+        }
         Err(other) => resume_unwind(other),
     })
 }

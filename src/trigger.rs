@@ -3,6 +3,7 @@
 
 use crate::context::value::Org;
 use crate::error::Error;
+use crate::guard::began::by_integrity;
 use crate::guard::{row_security_bypassed, table_name};
 use crate::pg::{Call, uuid_datum};
 use pgrx::pg_sys;
@@ -157,11 +158,13 @@ impl Trigger {
         }
     }
 
-    /// Whether the writer is outside the table's row security.
+    /// Whether the writer is outside the table's row security, or was a foreign key's action, which is.
     pub fn bypasses_row_security(&self) -> Result<bool, Error> {
         let asked = self.asked()?;
         // SAFETY: see asked(); nothing else holds the reference.
-        Ok(unsafe { *(*asked).bypasses.get_or_insert_with(|| row_security_bypassed(self.table())) })
+        Ok(unsafe {
+            *(*asked).bypasses.get_or_insert_with(|| row_security_bypassed(self.table()) || by_integrity(self.table()))
+        })
     }
 
     fn asked(&self) -> Result<*mut Asked, Error> {

@@ -55,7 +55,8 @@ pub unsafe fn checks_foreign_keys(node: *mut pg_sys::Node) -> bool {
             && nodes::<pg_sys::AlterTableCmd>((*node.cast::<pg_sys::AlterTableStmt>()).cmds).any(|command| {
                 let definition = (*command).def;
                 match (*command).subtype {
-                    pg_sys::AlterTableType::AT_ValidateConstraint => true,
+                    // PostgreSQL 18: ALTER CONSTRAINT ... ENFORCED
+                    pg_sys::AlterTableType::AT_ValidateConstraint | pg_sys::AlterTableType::AT_AlterConstraint => true,
                     pg_sys::AlterTableType::AT_AddConstraint => is_foreign_key(definition.cast()),
                     pg_sys::AlterTableType::AT_AddColumn => {
                         nodes((*definition.cast::<pg_sys::ColumnDef>()).constraints).any(|c| is_foreign_key(c))

@@ -4,6 +4,7 @@
 //! The trigger functions are called for every written row, so what they ask of the catalogs (which attribute is the
 //! organization, does row security cover the writer) is asked once a statement.
 
+pub mod began;
 pub mod ddl;
 pub mod row;
 pub mod statement;
@@ -11,6 +12,10 @@ pub mod statement;
 use crate::error::TableName;
 use crate::pg;
 use pgrx::pg_sys;
+
+pub fn init() {
+    began::init();
+}
 
 /// Whether the current user's statements on this table are outside its row security: superuser, BYPASSRLS, an owner
 /// without FORCE, and the referential-integrity triggers, which act as the owner with FORCE suspended.

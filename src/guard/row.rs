@@ -4,10 +4,9 @@
 use crate::audit::writes;
 use crate::context::value::{absence, current};
 use crate::error::{Error, Foreign};
-use crate::guard::{is_apply_worker, table_name};
+use crate::guard::{began, is_apply_worker, table_name};
 use crate::pg_function;
 use crate::trigger::{Event, Shape, Trigger};
-use pgrx::pg_sys;
 
 pg_function! {
     /// BEFORE ROW, first: ORMs send NULL for a column they do not know.
@@ -85,9 +84,7 @@ fn count(t: &Trigger) -> Result<(), Error> {
     if !t.bypasses_row_security()? || is_apply_worker() {
         return Ok(());
     }
-    // SAFETY: reads a backend-local flag.
-    let integrity = unsafe { pg_sys::InNoForceRLSOperation() };
-    if !(integrity && current().is_some()) {
+    if !(current().is_some() && began::only_by_integrity(t.table())) {
         writes::count(t.table(), t.event(), t.new_org()?.or(t.old_org()?));
     }
     Ok(())

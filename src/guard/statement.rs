@@ -3,7 +3,7 @@
 use crate::audit::writes;
 use crate::context::value::{absence, current, use_current};
 use crate::error::{Error, Foreign};
-use crate::guard::{is_apply_worker, row_security_bypassed, table_name};
+use crate::guard::{began, is_apply_worker, row_security_bypassed, table_name};
 use crate::pg_function;
 use crate::settings::{REQUIRE_CONTEXT, RequireContext};
 use crate::trigger::{Shape, Trigger};
@@ -13,6 +13,7 @@ pg_function! {
     /// BEFORE INSERT OR UPDATE OR DELETE STATEMENT. With a context: a few compares.
     fn orgscope_statement(call) {
         let t = Trigger::of(call, "statement", Shape::BeforeStatement)?;
+        began::note(t.table());
         if use_current()?.is_some() || is_apply_worker() {
             return Ok(Some(pg_sys::Datum::null()));
         }

@@ -1,7 +1,7 @@
 //! Runs a plan. All of it happens in the caller's transaction: it is done whole, or not at all.
 
 use crate::error::Error;
-use crate::pg::{as_superuser, boundary, raw, replace_error, without_force};
+use crate::pg::{as_superuser, boundary, raw, replace_errors, without_force};
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
@@ -31,21 +31,33 @@ pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
         match step.kind {
             // The expression may read tables of the same owner that are scoped already, over all organizations.
             "backfill" => without_force(execute),
-            _ => replace_error("23505", execute, || duplicates(facts))?,
+            "unique" => replace_errors(execute, unique_errors(facts))?,
+            _ => execute(),
         };
     }
     Ok(())
 }
 
-/// Values that are unique for each organization need not be unique in the whole table. PostgreSQL's own error would show
-/// one of them.
-fn duplicates(facts: &Facts) -> Error {
-    Error::Conflict {
+/// Values that are unique for each organization need not be unique in the whole table, and periods that do not overlap in
+/// one may do so in the whole table. PostgreSQL's own errors would show them.
+fn unique_errors(facts: &Facts) -> [(&'static str, Error); 3] {
+    let conflict = |detail: &str, hint: &str| Error::Conflict {
         table: Some(facts.table_name()),
         message: format!("cannot change what is unique in table \"{}\"", facts.table),
-        detail: "Rows of different organizations hold equal values where the original index allows none.".into(),
-        hint: "Make the values unique in the whole table, or drop the index that is now unique per organization, then try again.".into(),
-    }
+        detail: detail.into(),
+        hint: hint.into(),
+    };
+    let duplicates = || {
+        conflict(
+            "Rows of different organizations hold equal values where the original index allows none.",
+            "Make the values unique in the whole table, or drop the index that is now unique per organization, then try again.",
+        )
+    };
+    let no_operators = conflict(
+        "It has a UNIQUE constraint WITHOUT OVERLAPS, and GiST has no operators for uuid columns without an extension.",
+        "CREATE EXTENSION btree_gist first, or keep the constraint as it is with the option {\"unique\": \"keep\"}.",
+    );
+    [("23505", duplicates()), ("23P01", duplicates()), ("42704", no_operators)]
 }
 
 fn check_rows(facts: &Facts) -> Result<(), Error> {

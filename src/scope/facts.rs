@@ -50,8 +50,17 @@ pub struct Column {
     #[serde(rename = "type")]
     pub type_name: String,
     pub not_null: bool,
+    /// What makes a NOT NULL constraint that PostgreSQL has not checked for existing rows.
+    pub not_valid: Option<String>,
     pub generated: bool,
     pub default: Option<String>,
+}
+
+impl Column {
+    /// Whether no row has a NULL here.
+    pub fn is_filled(&self) -> bool {
+        self.not_null && self.not_valid.is_none()
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +68,7 @@ pub struct ForeignKey {
     pub quoted: String,
     pub to_organization: bool,
     pub validated: bool,
+    pub enforced: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -76,7 +86,6 @@ pub struct Index {
     pub referenced: bool,
     /// Definition of the UNIQUE constraint it belongs to.
     pub constraint: Option<String>,
-    pub exclusion: bool,
     /// As a string literal.
     pub comment: Option<String>,
     pub clustered: bool,
@@ -140,13 +149,18 @@ fn rows(facts: &Facts) -> Rows {
     let without_organization = any
         && match &facts.column {
             None => true,
-            Some(column) if column.not_null => false,
+            Some(column) if column.is_filled() => false,
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }
 }
 
 impl Facts {
+    /// Whether scoping has added the key or index of this name.
+    pub fn has_added(&self, quoted: &str) -> bool {
+        self.registered.as_ref().is_some_and(|r| r.original.added.iter().any(|a| a.quoted == quoted))
+    }
+
     /// What hangs on a unique index and goes with it when it is made anew: comment, CLUSTER mark, statistics targets. The
     /// new one has `shift` more columns in front.
     pub fn attachments(&self, index: &Index, shift: i16) -> Vec<String> {

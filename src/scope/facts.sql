@@ -22,6 +22,9 @@ SELECT jsonb_build_object(
         SELECT jsonb_build_object(
             'type', format_type(a.atttypid, a.atttypmod),
             'not_null', a.attnotnull,
+            -- Since PostgreSQL 18 NOT NULL is a constraint, and may be NOT VALID: there may be NULLs.
+            'not_valid', (SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
+                          WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
             'default', pg_get_expr(d.adbin, d.adrelid))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -30,7 +33,9 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(jsonb_build_object(
             'quoted', quote_ident(k.conname),
             'to_organization', k.confrelid = 'orgscope.organization'::regclass,
-            'validated', k.convalidated) ORDER BY k.conname)
+            'validated', k.convalidated,
+            -- The catalog has the column since PostgreSQL 18.
+            'enforced', COALESCE((to_jsonb(k) ->> 'conenforced')::boolean, true)) ORDER BY k.conname)
         FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = c.oid AND k.conkey = ARRAY[a.attnum]
         WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attname = wanted.column_name), '[]'),
     'indexes', COALESCE((
@@ -58,8 +63,7 @@ SELECT jsonb_build_object(
                 obj_description(x.indexrelid, 'pg_class'))),
             'clustered', x.indisclustered,
             'statistics', COALESCE((SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget)) FROM pg_attribute a
-                                    WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0), '[]'),
-            'exclusion', x.indisexclusion) ORDER BY i.relname)
+                                    WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0), '[]')) ORDER BY i.relname)
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am am ON am.oid = i.relam
         WHERE x.indrelid = c.oid), '[]'),
     'policies', COALESCE((

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::policy::{BASE, FLOOR, GUARDS, Guard, Policy, predicate};
 use crate::scope::Step;
-use crate::scope::facts::{Facts, Index};
+use crate::scope::facts::{Column, Facts, Index};
 use crate::scope::options::{self, OnDelete, Options};
 use crate::scope::refuse;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ impl Plan<'_> {
             let change = format!("ALTER COLUMN {column} SET DEFAULT orgscope.current_org()");
             self.alter("default", EXCLUSIVE, &change, "a program need not know the column: the context fills it");
         }
-        if !self.facts.column.as_ref().is_some_and(|c| c.not_null) {
+        if !self.facts.column.as_ref().is_some_and(Column::is_filled) {
             let change = format!("ALTER COLUMN {column} SET NOT NULL");
             self.alter(
                 "not null",
@@ -91,12 +91,20 @@ impl Plan<'_> {
     }
 
     fn foreign_key(&mut self) {
-        let ours = self.facts.foreign_keys.iter().find(|k| k.to_organization);
-        if let Some(key) = ours.filter(|k| !k.validated) {
-            let change = format!("VALIDATE CONSTRAINT {}", key.quoted);
-            self.alter("foreign key", SHARE_ROW_EXCLUSIVE, &change, "every row's organization exists");
+        const REASON: &str = "every row's organization exists";
+        let (enforced, lapsed): (Vec<_>, Vec<_>) =
+            self.facts.foreign_keys.iter().filter(|k| k.to_organization).partition(|k| k.enforced);
+        if let Some(key) = enforced.first() {
+            if !key.validated {
+                let change = format!("VALIDATE CONSTRAINT {}", key.quoted);
+                self.alter("foreign key", SHARE_ROW_EXCLUSIVE, &change, REASON);
+            }
+            return;
         }
-        if ours.is_some() {
+        // A key that was NOT ENFORCED before stays so, for the way back; one that scoping has made is put right.
+        if let Some(key) = lapsed.iter().find(|k| self.facts.has_added(&k.quoted)) {
+            let change = format!("ALTER CONSTRAINT {} ENFORCED", key.quoted);
+            self.alter("foreign key", SHARE_ROW_EXCLUSIVE, &change, REASON);
             return;
         }
         let name = self.free_name("fkey");
@@ -108,7 +116,7 @@ impl Plan<'_> {
             "ADD CONSTRAINT {name} FOREIGN KEY ({}) REFERENCES orgscope.organization (id) ON DELETE {action}",
             self.facts.column_quoted
         );
-        self.alter("foreign key", SHARE_ROW_EXCLUSIVE, &change, "every row's organization exists");
+        self.alter("foreign key", SHARE_ROW_EXCLUSIVE, &change, REASON);
     }
 
     fn uniques(&mut self) {
@@ -240,7 +248,7 @@ impl Plan<'_> {
 /// or a replica identity uses: others depend on its columns.
 pub fn becomes_scoped(index: &Index) -> bool {
     let needed = index.primary || index.referenced || index.replica_identity;
-    index.unique && !index.exclusion && !index.contains && !needed
+    index.unique && !index.contains && !needed
 }
 
 /// The definition with the organization column put first. PostgreSQL prints definitions in one form, so the place is
@@ -284,7 +292,7 @@ mod tests {
         serde_json::from_value(json!({
             "quoted": "i", "definition": definition, "prefix": prefix, "unique": true, "primary": false, "usable": true,
             "leads": false, "contains": false, "replica_identity": false, "referenced": false,
-            "constraint": constraint, "exclusion": false, "comment": null, "clustered": false, "statistics": []
+            "constraint": constraint, "comment": null, "clustered": false, "statistics": []
         }))
         .unwrap()
     }
@@ -344,11 +352,11 @@ mod tests {
             let done = facts("t", &column, |j| {
                 j["row_security"] = json!(true);
                 j["force_row_security"] = json!(true);
-                j["column"] = json!({"type": "uuid", "not_null": true, "generated": false, "default": "orgscope.current_org()"});
-                j["foreign_keys"] = json!([{"quoted": "k", "to_organization": true, "validated": true}]);
+                j["column"] = json!({"type": "uuid", "not_null": true, "not_valid": null, "generated": false, "default": "orgscope.current_org()"});
+                j["foreign_keys"] = json!([{"quoted": "k", "to_organization": true, "validated": true, "enforced": true}]);
                 j["indexes"] = json!([{"quoted": "i", "definition": "", "prefix": "", "unique": unique, "primary": false,
                     "usable": true, "leads": true, "contains": true, "replica_identity": false, "referenced": false,
-                    "constraint": null, "exclusion": false, "comment": null, "clustered": false, "statistics": []}]);
+                    "constraint": null, "comment": null, "clustered": false, "statistics": []}]);
                 j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
                     "everywhere": true, "using": predicate, "check": predicate})));
                 j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),

@@ -17,9 +17,12 @@ pub struct Original {
     pub replaced: Vec<Replaced>,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 pub struct OriginalColumn {
     pub not_null: bool,
+    /// What makes its NOT VALID constraint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_valid: Option<String>,
     pub default: Option<String>,
 }
 
@@ -46,7 +49,11 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
         None => Original {
             row_security: facts.row_security,
             force_row_security: facts.force_row_security,
-            column: facts.column.as_ref().map(|c| OriginalColumn { not_null: c.not_null, default: c.default.clone() }),
+            column: facts.column.as_ref().map(|c| OriginalColumn {
+                not_null: c.is_filled(),
+                not_valid: c.not_valid.clone(),
+                default: c.default.clone(),
+            }),
             ..Original::default()
         },
     };
@@ -142,7 +149,7 @@ fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
 fn column(facts: &Facts, original: &Original) -> Vec<String> {
     let Some(now) = &facts.column else { return Vec::new() };
     let alter = format!("ALTER TABLE {} ALTER COLUMN {}", facts.qualified, facts.column_quoted);
-    let before = original.column.clone().unwrap_or(OriginalColumn { not_null: false, default: None });
+    let before = original.column.clone().unwrap_or_default();
     let mut steps = Vec::new();
     if now.default != before.default {
         steps.push(match before.default {
@@ -150,8 +157,9 @@ fn column(facts: &Facts, original: &Original) -> Vec<String> {
             None => format!("{alter} DROP DEFAULT"),
         });
     }
-    if now.not_null && !before.not_null {
+    if now.is_filled() && !before.not_null {
         steps.push(format!("{alter} DROP NOT NULL"));
+        steps.extend(before.not_valid.map(|constraint| format!("ALTER TABLE {} {constraint}", facts.qualified)));
     }
     steps
 }

@@ -11,14 +11,13 @@ use generate::{Random, Table, literal, quote, value};
 const TABLES: usize = 10;
 
 /// Settings that send a query down other paths of the planner and executor.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 9] = [
     "RESET ALL",
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off; SET enable_mergejoin = off",
     "SET enable_nestloop = off; SET enable_hashagg = off",
     "SET enable_sort = off",
     "SET enable_material = off; SET enable_memoize = off; SET enable_hashjoin = off",
-    "SET force_parallel_mode = on",
     "SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
     "SET from_collapse_limit = 1; SET join_collapse_limit = 1",
     "SET jit = on; SET jit_above_cost = 0",
@@ -79,7 +78,11 @@ fn a_tenant_sees_what_a_superuser_sees_of_it() {
     for case in 0..cases() {
         if case % 25 == 0 {
             run(&mut app, "RESET ALL");
-            run(&mut app, r.pick(&PATHS));
+            if r.chance(10) {
+                force_parallel(&mut app, "on");
+            } else {
+                run(&mut app, r.pick(&PATHS));
+            }
         }
         let query = Query::generate(&mut r, &tables);
         let org = r.pick(&[A, B, C]);

@@ -31,7 +31,7 @@ fn workers_return_exactly_the_organizations_rows() {
     for force in ["off", "on"] {
         let mut app = world.app();
         run(&mut app, PARALLEL);
-        run(&mut app, &format!("SET force_parallel_mode = {force}"));
+        force_parallel(&mut app, force);
         for _ in 0..3 {
             for (org, count) in [(A, 10000), (B, 20000), (C, 0)] {
                 let plan = rows_under(&mut app, org, "EXPLAIN (ANALYZE, COSTS OFF) SELECT n FROM event");

@@ -82,6 +82,25 @@ fn a_tenants_cascade_stays_inside_its_organization() {
     assert_eq!(one(&mut admin, "SELECT count(*) FROM comment WHERE ticket_id = 2"), "2");
 }
 
+/// Since PostgreSQL 18 a cascade's AFTER triggers run as the owner of the table, who may be a superuser.
+#[test]
+fn a_cascade_over_a_superusers_tables_is_no_bypass() {
+    let world = World::new("superusers_tables");
+    let mut admin = world.superuser();
+    run(&mut admin, "ALTER TABLE ticket OWNER TO postgres; ALTER TABLE comment OWNER TO postgres");
+    rows_under(&mut world.app(), A, "DELETE FROM ticket WHERE id = 1");
+    let recorded = "SELECT table_name, operation, row_count FROM orgscope.audit_log ORDER BY table_name";
+    assert!(rows(&mut admin, recorded).is_empty(), "a tenant's cascade is no bypass");
+    // The superuser's own write is on record, its cascade under the same organization goes with it.
+    rows_under(&mut admin, A, "DELETE FROM ticket WHERE id = 2");
+    assert_eq!(rows(&mut admin, recorded), ["public.ticket|DELETE|1"]);
+    // Written directly in the same transaction, the child is on record too.
+    rows_under(&mut admin, B, "UPDATE comment SET body = 'x'; DELETE FROM ticket WHERE id = 11");
+    let children = "SELECT count(*) FROM orgscope.audit_log WHERE table_name = 'public.comment' AND operation = 'UPDATE' AND row_count = 3";
+    assert_eq!(one(&mut admin, children), "1");
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM comment"), "2");
+}
+
 #[test]
 fn row_locks_touch_only_own_rows() {
     let world = World::new("locks");

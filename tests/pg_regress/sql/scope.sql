@@ -161,8 +161,9 @@ CREATE TABLE "Odd ""schema"""."Tàble with 'quotes' and sixty-three bytes, as ma
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('"Odd ""schema"""."Tàble with ''quotes'' and sixty-three bytes, as many as there are"', 'Org-Id');
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('"Odd ""schema"""."Tàble with ''quotes'' and sixty-three bytes, as many as there are"', 'Org-Id');
 SELECT protected FROM orgscope.scoped_tables;
+-- NOT NULL is a constraint since PostgreSQL 18.
 SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid = (SELECT target FROM orgscope.scoped_tables) ORDER BY contype, conname;
+WHERE contype <> 'n' AND conrelid = (SELECT target FROM orgscope.scoped_tables) ORDER BY contype, conname;
 SELECT count(*) > 0 AS undone FROM orgscope.disable_org_scoping((SELECT target FROM orgscope.scoped_tables));
 SET client_min_messages = warning;
 DROP SCHEMA "Odd ""schema""" CASCADE;

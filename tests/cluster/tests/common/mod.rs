@@ -147,6 +147,18 @@ pub fn one(client: &mut Client, sql: &str) -> String {
     rows.remove(0)
 }
 
+/// The major version of the server.
+pub fn major(client: &mut Client) -> u32 {
+    one(client, "SELECT current_setting('server_version_num')::int / 10000").parse().unwrap()
+}
+
+/// Plans every query for a parallel worker, or not; PostgreSQL 16 gave the setting another name.
+pub fn force_parallel(client: &mut Client, value: &str) {
+    let name =
+        one(client, "SELECT name FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')");
+    run(client, &format!("SET {name} = {value}"));
+}
+
 /// The SQLSTATE a statement fails with, `00000` when it does not.
 pub fn state(client: &mut Client, sql: &str) -> String {
     match client.batch_execute(sql) {
@@ -216,4 +228,24 @@ pub fn refused_under(client: &mut Client, org: &str, sqlstate: &str, sql: &str) 
 /// Every ticket as `id|title|organization letter`, seen by the superuser.
 pub fn all_tickets(world: &World) -> Vec<String> {
     rows(&mut world.superuser(), "SELECT id, title, left(organization_id::text, 1) FROM ticket ORDER BY id")
+}
+
+/// The schema as pg_dump prints it, in blocks: a failure then names the object.
+pub fn dump(world: &World) -> Vec<String> {
+    let mut pg_dump = world.cluster().command("pg_dump");
+    let output = pg_dump.args(["--schema-only", "-n", "public", "-d", world.name()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    // psql's \\restrict has a random key.
+    let restrict = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
+    let text = text.lines().filter(restrict).collect::<Vec<_>>().join("\n");
+    text.split("\n\n\n").map(str::to_owned).collect()
+}
+
+#[track_caller]
+pub fn assert_same(before: &[String], after: &[String], context: &str) {
+    let lost: Vec<_> = before.iter().filter(|block| !after.contains(block)).collect();
+    let new: Vec<_> = after.iter().filter(|block| !before.contains(block)).collect();
+    assert!(lost.is_empty() && new.is_empty(), "{context}\nlost: {lost:#?}\nnew: {new:#?}");
+    assert_eq!(after, before, "{context}: the order changed");
 }
