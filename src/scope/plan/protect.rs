@@ -1,0 +1,71 @@
+//! Row security, policies and guards.
+
+use super::{EXCLUSIVE, Plan, SHARE_ROW_EXCLUSIVE};
+use crate::policy::{BASE, FLOOR, GUARDS, Guard, Policy, predicate};
+
+impl Plan<'_> {
+    pub(super) fn row_security(&mut self) {
+        if !self.facts.row_security {
+            self.alter("row security", EXCLUSIVE, "ENABLE ROW LEVEL SECURITY", "policies apply");
+        }
+        if !self.facts.force_row_security {
+            self.alter(
+                "row security",
+                EXCLUSIVE,
+                "FORCE ROW LEVEL SECURITY",
+                "policies apply to the table's owner too",
+            );
+        }
+    }
+
+    pub(super) fn policies(&mut self) {
+        let own_permissive = self.facts.policies.iter().any(|p| p.permissive && p.name != BASE.name);
+        let has_base = self.facts.policies.iter().any(|p| p.name == BASE.name);
+        if has_base || !own_permissive {
+            self.policy(&BASE);
+        }
+        self.policy(&FLOOR);
+    }
+
+    fn policy(&mut self, wanted: &Policy) {
+        let (table, column) = (&self.facts.qualified, &self.facts.column_quoted);
+        let found = self.facts.policies.iter().find(|p| p.name == wanted.name);
+        let predicate = Some(predicate(column));
+        if found.is_some_and(|p| {
+            p.permissive == wanted.permissive && p.everywhere && p.using == predicate && p.check == predicate
+        }) {
+            return;
+        }
+        let create = wanted.create(table, column);
+        if found.is_some() {
+            let drop = format!("DROP POLICY {} ON {table}", wanted.name);
+            self.add("policy", EXCLUSIVE, drop, "it was changed; replaced by the next step");
+        }
+        self.add("policy", EXCLUSIVE, create, wanted.reason);
+    }
+
+    pub(super) fn guards(&mut self) {
+        for guard in &GUARDS {
+            self.guard(guard);
+        }
+    }
+
+    fn guard(&mut self, wanted: &Guard) {
+        let facts = self.facts;
+        let create = wanted.create(&facts.qualified, &facts.column_literal);
+        let found = facts.triggers.iter().find(|t| t.name == wanted.name);
+        let name = wanted.quoted_name();
+        let right = found.is_some_and(|t| t.definition == create);
+        if let Some(wrong) = found.filter(|_| !right) {
+            let drop = format!("DROP TRIGGER {} ON {}", wrong.quoted, facts.qualified);
+            self.add("guard", EXCLUSIVE, drop, "it was changed; replaced by the next step");
+        }
+        if !right {
+            self.add("guard", SHARE_ROW_EXCLUSIVE, create, wanted.reason);
+        }
+        if !right || found.is_some_and(|t| !t.always) {
+            let change = format!("ENABLE ALWAYS TRIGGER {name}");
+            self.alter("guard", SHARE_ROW_EXCLUSIVE, &change, "it fires whatever session_replication_role says");
+        }
+    }
+}
