@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<()> {
     let install = pgrx::install("install")?;
     if install.success {
         outcomes.extend(golden::run(options.accept)?);
-        outcomes.push(suites::cluster()?);
+        outcomes.push(suites::cluster(major)?);
     } else {
         install.print_tail()?;
         outcomes.push(Outcome { suite: "install", count: Count::FAILURE, seconds: install.seconds });
