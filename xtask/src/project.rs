@@ -1,5 +1,6 @@
 //! Where things are, and how to start cargo.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -38,6 +39,13 @@ pub fn this_program() -> Result<&'static Path> {
     }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     Ok(PROGRAM.get_or_init(|| program))
+}
+
+/// A program that is killed when this one ends, however that comes about.
+pub fn dependent(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
 }
 
 /// Cargo in the repository's top folder.

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::project;
+
 /// Where a Debian has its programs.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -31,9 +33,8 @@ exit $status
 
 /// A command in namespaces of its own for mounts, processes and shared memory. All of it ends with this process.
 pub fn isolated(program: &str) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private", "--ipc"]);
-    command.args(["--pid", "--fork", "--kill-child", program]);
+    let mut command = project::dependent("unshare");
+    command.args(["--mount", "--propagation", "private", "--ipc", "--pid", "--fork", "--kill-child", program]);
     command
 }
 

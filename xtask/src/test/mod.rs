@@ -12,7 +12,7 @@ mod suites;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -73,7 +73,7 @@ fn results(major: &Major, first: bool, accept: bool) -> Result<Vec<Recorded>> {
     let mut command = match major.pg_config_here() {
         Some(pg_config) => {
             println!("PostgreSQL {} on this machine", major.number);
-            let mut command = Command::new(project::this_program()?);
+            let mut command = project::dependent(project::this_program()?);
             command.env("PG_CONFIG", pg_config);
             command
         }
