@@ -96,5 +96,5 @@ CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_follow_renamed_tables';
 COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS 'event trigger: keeps orgscope.scoped_table with renamed tables and schemas';
 CREATE EVENT TRIGGER orgscope_follow_renamed_tables ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION orgscope.follow_renamed_tables();
+    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA', 'ALTER INDEX') EXECUTE FUNCTION orgscope.follow_renamed_tables();
 ALTER EVENT TRIGGER orgscope_follow_renamed_tables ENABLE ALWAYS;
