@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use orgscope_cluster::{Cluster, Options, SUPERUSER};
 
+use super::accepted::Accepted;
 use super::count::Count;
 use super::{Outcome, judge};
 use crate::{project, step};
@@ -65,7 +66,7 @@ impl Kind {
             print_differences(&output);
         }
         if accept {
-            self.accept(&tests, &output)?;
+            self.accept(&tests, &output, cluster.installation().major()?)?;
         }
         Ok(outcome)
     }
@@ -123,15 +124,20 @@ impl Kind {
         command.arg("--use-existing").arg(format!("--dbname={}", self.suite)).arg(format!("--user={SUPERUSER}"));
         command.arg("--host").arg(cluster.socket_directory()).arg(format!("--port={}", cluster.port()));
         command.arg("--bindir").arg(cluster.installation().bindir());
-        command.arg("--inputdir").arg(self.folder()).arg("--outputdir").arg(output).args(tests);
+        command.arg("--inputdir").arg(self.folder()).arg("--outputdir").arg(output);
+        if cluster.installation().major()? >= 16 {
+            // Before, this was the output folder. Both look into the input folder next.
+            command.arg("--expecteddir").arg(output);
+        }
+        command.args(tests);
         Ok(command)
     }
 
-    fn accept(&self, tests: &[String], output: &Path) -> Result<()> {
+    fn accept(&self, tests: &[String], output: &Path, major: u32) -> Result<()> {
         for test in tests {
-            let file = format!("{test}.out");
-            let result = output.join("results").join(&file);
-            fs::copy(&result, self.expected().join(&file)).with_context(|| format!("no result of {test}"))?;
+            let result = output.join("results").join(format!("{test}.out"));
+            let result = fs::read(result).with_context(|| format!("no result of {test}"))?;
+            Accepted { folder: &self.expected(), test }.take(&result, major)?;
         }
         println!("  accepted into {}; look at `git diff` before committing", self.expected().display());
         Ok(())
