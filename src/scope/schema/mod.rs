@@ -129,7 +129,9 @@ fn enable_all<'a>(
         let size = if table.rows < 0 { String::new() } else { format!(", about {} rows", table.rows) };
         pgrx::notice!("scoping table {} of {}: {}{size}", n + 1, chosen.len(), table.qualified);
         let steps = enable(&facts::read(table.oid.into(), Some(&column(table, wanted)))?, &wanted.of(proposal))?;
-        rows.extend(numbered(table, proposal, steps));
+        if !steps.is_empty() {
+            rows.extend(numbered(table, proposal, steps));
+        }
     }
     Ok(rows)
 }
