@@ -304,6 +304,20 @@ impl Call {
         self.arg(n).and_then(|d| text_of(unsafe { pg_sys::text_to_cstring(d.cast_mut_ptr()) }))
     }
 
+    /// The kind of statement that an event trigger was fired for, None when it was not called as one.
+    pub fn event_trigger_statement(self) -> Option<pg_sys::NodeTag> {
+        // SAFETY: an event trigger's call carries an EventTriggerData node in `context`, any other call NULL or another
+        // node; its parse tree is the statement's and lives as long.
+        unsafe {
+            let context = (*self.0).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+                return None;
+            }
+            let statement = (*context.cast::<pg_sys::EventTriggerData>()).parsetree;
+            (!statement.is_null()).then(|| (*statement).type_)
+        }
+    }
+
     pub fn result(self, value: Option<pg_sys::Datum>) -> pg_sys::Datum {
         // SAFETY: fcinfo is valid for the duration of the call.
         unsafe { (*self.0).isnull = value.is_none() };

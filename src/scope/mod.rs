@@ -7,6 +7,7 @@ mod options;
 mod plan;
 mod refuse;
 mod registry;
+mod schema;
 mod undo;
 
 use crate::error::{Error, TableName};

@@ -61,7 +61,8 @@ ALTER TABLE client SET SCHEMA moved;
 ALTER SCHEMA moved RENAME TO again;
 SELECT target, protected FROM orgscope.scoped_tables;
 ALTER TABLE again.client SET SCHEMA public;
-ALTER TABLE client RENAME TO customer;
+-- ALTER INDEX renames tables too.
+ALTER INDEX client RENAME TO customer;
 DROP SCHEMA again;
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('customer');
 

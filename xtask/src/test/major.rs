@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::count::Count;
-use super::{Outcome, golden, suites};
+use super::{Outcome, golden, postgres, suites};
 use crate::major::Major;
 use crate::{pgrx, setup};
 
@@ -33,10 +33,17 @@ pub fn run(options: &Options) -> Result<()> {
     if install.success {
         outcomes.extend(golden::run(options.accept)?);
         outcomes.push(suites::cluster(major)?);
+        outcomes.push(postgres::run().or_else(|problem| no_result("postgres", &problem))?);
     } else {
         install.print_tail()?;
         outcomes.push(Outcome { suite: "install", count: Count::FAILURE, seconds: install.seconds });
     }
     let file = &options.outcomes;
     fs::write(file, serde_json::to_vec(&outcomes)?).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// A suite that could not be run is a failure, and the others' results still count.
+fn no_result(suite: &'static str, problem: &anyhow::Error) -> Result<Outcome> {
+    println!("  {suite}: {problem:#}");
+    Ok(Outcome { suite, count: Count::FAILURE, seconds: 0.0 })
 }

@@ -7,6 +7,7 @@ mod accepted;
 mod count;
 mod golden;
 mod major;
+mod postgres;
 mod report;
 mod suites;
 
