@@ -10,7 +10,6 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use orgscope_cluster::{Cluster, Options, SUPERUSER};
 
-use super::accepted::Accepted;
 use super::count::Count;
 use super::{Outcome, judge};
 use crate::{project, step};
@@ -66,7 +65,7 @@ impl Kind {
             print_differences(&output);
         }
         if accept {
-            self.accept(&tests, &output, cluster.installation().major()?)?;
+            self.accept(&tests, &output)?;
         }
         Ok(outcome)
     }
@@ -133,11 +132,12 @@ impl Kind {
         Ok(command)
     }
 
-    fn accept(&self, tests: &[String], output: &Path, major: u32) -> Result<()> {
+    /// A test prints the same on every major version: there is one expected file.
+    fn accept(&self, tests: &[String], output: &Path) -> Result<()> {
         for test in tests {
-            let result = output.join("results").join(format!("{test}.out"));
-            let result = fs::read(result).with_context(|| format!("no result of {test}"))?;
-            Accepted { folder: &self.expected(), test }.take(&result, major)?;
+            let file = format!("{test}.out");
+            let result = output.join("results").join(&file);
+            fs::copy(&result, self.expected().join(&file)).with_context(|| format!("no result of {test}"))?;
         }
         println!("  accepted into {}; look at `git diff` before committing", self.expected().display());
         Ok(())

@@ -3,7 +3,6 @@
 //! Each major version is a run of this program of its own (`major`), on this machine or in a root of another Debian
 //! release, whose results come back in a file.
 
-mod accepted;
 mod count;
 mod golden;
 mod major;
