@@ -14,27 +14,32 @@ use std::collections::BTreeMap;
 
 /// The facts, under the strongest lock any step takes, taken first: the facts must still hold when the steps run, and
 /// taking a weaker lock now and this one later would invite a deadlock. The same for the tables whose keys change with
-/// this one's, all in the order of their oids. `lock_timeout` applies.
+/// this one's. Tables that are not scoped get a lock that lets everybody read and write, but not scope them now: of two
+/// that are scoped at once, neither would know of the other. All in the order of their oids; `lock_timeout` applies.
 pub fn lock(
     target: pg_sys::Oid,
     column: Option<&str>,
     touches: impl Fn(&Facts) -> Vec<pg_sys::Oid>,
 ) -> Result<Facts, Error> {
+    const MILD: u32 = pg_sys::ShareUpdateExclusiveLock;
+    const STRONG: u32 = pg_sys::AccessExclusiveLock;
     // Reading the facts asks for ownership before anybody waits for a lock held by us.
-    let mut locked = Vec::new();
-    let mut wanted = touches(&facts::read(target, column)?);
-    wanted.push(target);
+    let first = facts::read(target, column)?;
+    let mut locked = BTreeMap::new();
+    let mut wanted: BTreeMap<u32, u32> =
+        facts::unscoped_relatives(target).into_iter().map(|table| (table.to_u32(), MILD)).collect();
+    wanted.insert(target.to_u32(), STRONG);
+    wanted.extend(touches(&first).into_iter().map(|table| (table.to_u32(), STRONG)));
     loop {
-        wanted.sort_by_key(|table| table.to_u32());
-        for table in wanted {
+        for (table, mode) in wanted {
             // SAFETY: takes a lock that ends with the transaction.
-            boundary(|| unsafe { raw::LockRelationOid(table, pg_sys::AccessExclusiveLock as i32) });
-            locked.push(table);
+            boundary(|| unsafe { raw::LockRelationOid(table.into(), mode as i32) });
+            locked.insert(table, mode);
         }
         // Others may have changed what there is to do while we waited.
         let facts = facts::read(target, column)?;
-        wanted = touches(&facts);
-        wanted.retain(|table| !locked.contains(table));
+        wanted = touches(&facts).into_iter().map(|table| (table.to_u32(), STRONG)).collect();
+        wanted.retain(|table, _| locked.get(table) != Some(&STRONG));
         if wanted.is_empty() {
             return Ok(facts);
         }

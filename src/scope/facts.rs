@@ -195,6 +195,13 @@ fn neighbours(keys: &[Key], target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     oids.into_iter().map(pg_sys::Oid::from).filter(|oid| *oid != target).collect()
 }
 
+/// Tables that a foreign key ties to this one and that are not scoped.
+pub fn unscoped_relatives(target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let oid = target.to_u32().to_string();
+    let oids = as_superuser(|| spi::query(include_str!("relatives.sql"), &[Some(&oid)])).unwrap_or_default();
+    oids.split(' ').filter_map(|oid| oid.parse().ok()).map(|oid: u32| oid.into()).collect()
+}
+
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }

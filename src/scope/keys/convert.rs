@@ -4,7 +4,7 @@ use super::{KIND, Key, Memory, OriginalKey, converting, options_of};
 use crate::error::Error;
 use crate::scope::facts::{Facts, Index};
 use crate::scope::options::{self, Options};
-use crate::scope::plan::{EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, free_name};
+use crate::scope::plan::{EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, free_name, scoped_definition};
 use crate::scope::refuse::conflict;
 use crate::scope::undo::{Replaced, columns};
 
@@ -23,12 +23,17 @@ pub struct Work<'a> {
 
 const SWAP: &str = "a row refers to a row of its own organization only, and a cascade stays in it";
 
+const RELEASED: &str = "unique per organization: no key refers to the old index any more";
+
 pub fn work<'a>(facts: &'a Facts, options: &'a Options) -> Result<Work<'a>, Error> {
     let keys = converting(facts, options);
     owned(facts, &keys)?;
     let mut work = Work::default();
     let indexes = indexes(facts, options, &keys);
-    let replacements: Vec<_> = indexes.iter().map(|(parent, index)| work.replacement(parent, index)).collect();
+    // A partitioned table cannot make a constraint of an index; its keys get an index of their own.
+    let beside = |parent: &Facts| parent.kind != 'p';
+    let replacements: Vec<_> =
+        indexes.iter().map(|(parent, index)| beside(parent).then(|| work.replacement(parent, index))).collect();
     for key in &keys {
         work.unique(facts, key);
     }
@@ -36,7 +41,14 @@ pub fn work<'a>(facts: &'a Facts, options: &'a Options) -> Result<Work<'a>, Erro
         work.swap(facts, key);
     }
     for ((parent, index), replacement) in indexes.iter().zip(&replacements) {
-        work.put_in_place(parent, index, replacement);
+        match replacement {
+            Some(name) => work.put_in_place(parent, index, name),
+            None => work.define_again(parent, index),
+        }
+        for sql in parent.attachments(index, 1) {
+            work.add(KIND, EXCLUSIVE, sql, "it goes with the index, which was made anew");
+        }
+        work.memories.push((parent, Memory::Replaced(Replaced::of(index))));
     }
     Ok(work)
 }
@@ -72,7 +84,14 @@ pub fn indexes<'a>(facts: &'a Facts, options: &'a Options, keys: &[&Key]) -> Vec
     let all = parents.into_iter().flat_map(|p| p.indexes.iter().map(move |i| (p, i)));
     all.filter(|(parent, index)| {
         let wanted = options_of(facts, options, parent).is_some_and(|o| o.scopes(index));
-        wanted && released(index) && index.unique && !index.exclusion && !index.contains && !index.replica_identity
+        let possible = parent.kind != 'p' || index.constraint.is_some();
+        wanted
+            && possible
+            && released(index)
+            && index.unique
+            && !index.exclusion
+            && !index.contains
+            && !index.replica_identity
     })
     .collect()
 }
@@ -93,12 +112,12 @@ impl<'a> Work<'a> {
         self.drafts.push((kind, lock, sql, reason));
     }
 
-    fn name(&mut self, table: &'a Facts, columns: &[&str]) -> String {
+    fn name(&mut self, table: &'a Facts, columns: &[&str], label: &str) -> String {
         let mut taken = table.taken_names.clone();
         taken.extend(self.taken.iter().filter(|(t, _)| *t == table.qualified).map(|(_, name)| name.clone()));
         let columns: Vec<_> = columns.iter().map(|c| c.trim_matches('"').replace("\"\"", "\"")).collect();
         let column = format!("{}_{}", table.column_name, columns.join("_"));
-        let (name, quoted) = free_name(&table.table, &column, "key", &taken);
+        let (name, quoted) = free_name(&table.table, &column, label, &taken);
         self.taken.push((&table.qualified, name));
         quoted
     }
@@ -106,7 +125,7 @@ impl<'a> Work<'a> {
     /// The new index beside the old one, which the old keys still need.
     fn replacement(&mut self, parent: &'a Facts, index: &'a Index) -> String {
         let names: Vec<&str> = index.columns.iter().map(String::as_str).collect();
-        let name = self.name(parent, &names);
+        let name = self.name(parent, &names, "key");
         let column = &parent.column_quoted;
         let sql =
             format!("CREATE UNIQUE INDEX {name} ON {} USING btree ({column}, {}", parent.qualified, columns(index));
@@ -131,7 +150,7 @@ impl<'a> Work<'a> {
         if promised || parent.index_for_key(&with_organization).is_some() {
             return;
         }
-        let name = self.name(parent, &columns);
+        let name = self.name(parent, &columns, "key");
         let sql =
             format!("ALTER TABLE {} ADD CONSTRAINT {name} UNIQUE ({})", parent.qualified, with_organization.join(", "));
         self.add(KIND, EXCLUSIVE, sql, "the composite key refers to it");
@@ -171,7 +190,7 @@ impl<'a> Work<'a> {
             return None;
         }
         let columns: Vec<&str> = key.columns.iter().map(String::as_str).collect();
-        let name = self.name(child, &columns);
+        let name = self.name(child, &columns, "check");
         let later = if key.validated { "" } else { " NOT VALID" };
         let sql = format!(
             "ALTER TABLE {} ADD CONSTRAINT {name} CHECK (num_nulls({list}) = ANY (ARRAY[0, {}])){later}",
@@ -190,7 +209,6 @@ impl<'a> Work<'a> {
 
     /// The old index goes, and the new one takes its name and its place.
     fn put_in_place(&mut self, parent: &'a Facts, index: &'a Index, replacement: &str) {
-        const REASON: &str = "unique per organization: no key refers to the old index any more";
         let (table, schema, name) = (&parent.qualified, &parent.schema_quoted, &index.quoted);
         let drop = match index.constraint {
             Some(_) => format!("ALTER TABLE {table} DROP CONSTRAINT {name}"),
@@ -198,15 +216,18 @@ impl<'a> Work<'a> {
         };
         self.add(KIND, EXCLUSIVE, drop, "replaced by the next step");
         let rename = format!("ALTER INDEX {schema}.{replacement} RENAME TO {name}");
-        self.add(KIND, EXCLUSIVE, rename, REASON);
+        self.add(KIND, EXCLUSIVE, rename, RELEASED);
         if index.constraint.is_some() {
             let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
             let constraint = format!("ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {name}");
-            self.add(KIND, EXCLUSIVE, constraint, REASON);
+            self.add(KIND, EXCLUSIVE, constraint, RELEASED);
         }
-        for sql in parent.attachments(index, 1) {
-            self.add(KIND, EXCLUSIVE, sql, "it goes with the index, which was made anew");
-        }
-        self.memories.push((parent, Memory::Replaced(Replaced::of(index))));
+    }
+
+    fn define_again(&mut self, parent: &Facts, index: &Index) {
+        let Some(definition) = scoped_definition(index, &parent.column_quoted) else { return };
+        let (table, name) = (&parent.qualified, &index.quoted);
+        let sql = format!("ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {definition}");
+        self.add(KIND, EXCLUSIVE, sql, RELEASED);
     }
 }

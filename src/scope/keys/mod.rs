@@ -183,11 +183,14 @@ pub fn verdict(facts: &Facts, options: &Options, key: &Key) -> Verdict {
     let takes_part = key.columns.contains(&child.column_quoted) || key.parent_columns.contains(&parent.column_quoted);
     let asked = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.foreign_keys == Report);
     let reason = if let Some(table) = [child, parent].iter().find(|t| asked(t)) {
-        format!("table \"{}\" is scoped with {{\"foreign_keys\": \"report\"}}", table.table)
+        format!(
+            "the option {{\"foreign_keys\": \"report\"}} for \"{}\"; rows can refer to another organization's, and cascades reach them",
+            table.table
+        )
     } else if !key.enforced {
         "it is NOT ENFORCED: nothing is checked and nothing cascades".into()
     } else if key.temporal {
-        "it compares periods, and PostgreSQL has no composite form of it with actions".into()
+        "it compares periods".into()
     } else if takes_part {
         "an organization column takes part in it on one side only".into()
     } else {

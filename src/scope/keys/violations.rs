@@ -8,9 +8,9 @@ use crate::scope::refuse::conflict;
 use crate::spi;
 use uuid::Uuid;
 
-/// Before the key is validated: PostgreSQL's own error would show the first row's values.
+/// Before PostgreSQL looks at the rows, with VALIDATE or at once: its own error would show the first row's values.
 pub fn check(facts: &Facts, backfill: Option<&str>, statement: &str) -> Result<(), Error> {
-    let Some(key) = facts.keys.iter().find(|k| k.validate() == statement) else { return Ok(()) };
+    let Some(key) = facts.keys.iter().find(|k| looks_at_rows(facts, k, statement)) else { return Ok(()) };
     let count = format!("SELECT count(*)::text {}", foreign_rows(facts, key, None));
     let rows = as_superuser(|| spi::query(&count, &[])).and_then(|n| n.parse().ok()).unwrap_or(0u64);
     if rows == 0 {
@@ -27,6 +27,12 @@ pub fn check(facts: &Facts, backfill: Option<&str>, statement: &str) -> Result<(
             "Correct them, or keep the key with the option {{\"foreign_keys\": \"report\"}}. A superuser lists them with: {list}"
         ),
     ))
+}
+
+fn looks_at_rows(facts: &Facts, key: &Key, statement: &str) -> bool {
+    let at_once =
+        || statement.starts_with(&key.replace(facts.end(&key.child), "")) && facts.end(&key.child).kind == 'p';
+    statement == key.validate() || at_once()
 }
 
 fn foreign_rows(facts: &Facts, key: &Key, backfill: Option<&str>) -> String {

@@ -54,7 +54,7 @@ fn kept(facts: &Facts, options: &Options, index: &Index) -> Option<String> {
         return None;
     }
     if index.replica_identity {
-        return Some("replica identity: logical replication finds rows by it".into());
+        return Some("it is the replica identity, by which logical replication finds rows".into());
     }
     if let Some(key) = index.references.first() {
         return Some(format!("foreign key {} of {} refers to it", key.quoted, key.table));

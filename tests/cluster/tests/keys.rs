@@ -241,8 +241,7 @@ fn rows_that_cross_are_counted_and_listed_but_not_shown() {
         assert_eq!(rows(&mut admin, &query(&error)).len(), crossing);
     }
     run(&mut owner, &enable("c", &format!(r#"{{"foreign_keys": "report", "backfill": "{B}"}}"#)));
-    let reason =
-        "foreign key k of public.c to public.p is kept: table \"c\" is scoped with {\"foreign_keys\": \"report\"}";
+    let reason = "foreign key k of public.c to public.p is kept: the option {\"foreign_keys\": \"report\"} for \"c\"; rows can refer to another organization's, and cascades reach them";
     assert!(notes(&mut owner, "p", "{}").contains(&reason.into()));
     // The other table does not overrule it; asking for this table does.
     assert_eq!(rows(&mut owner, &enable("p", "{}")), [""; 0]);
@@ -304,6 +303,9 @@ fn what_keys_refer_to_becomes_scoped_with_them() {
             assert_eq!(definition(&mut owner, "p_label_key"), "UNIQUE (organization_id, label)");
             assert_eq!(definition(&mut owner, "c_pkey"), "PRIMARY KEY (id)", "nobody chooses an identity");
             assert_eq!(notes(&mut owner, "p", scoped), [""; 0]);
+            let clustered =
+                "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'p'::regclass AND indisclustered";
+            assert_eq!(one(&mut owner, clustered), "p_pkey");
             assert_eq!(
                 one(&mut owner, "SELECT count(*) FROM pg_index WHERE indrelid = 'p'::regclass"),
                 "4",
@@ -435,4 +437,54 @@ fn keys_that_the_team_made_itself_are_left_alone() {
     run(&mut owner, &format!("{}; {}; {}", disable("c"), disable("p"), disable("mine")));
     assert_eq!(definition(&mut owner, "k"), "FOREIGN KEY (p_id) REFERENCES p(id) ON DELETE CASCADE");
     assert_eq!(definition(&mut owner, "m"), "FOREIGN KEY (org, p_id) REFERENCES p(organization_id, id)");
+}
+
+/// What undo needs is in the catalogs, under the names of the day.
+#[test]
+fn renamed_in_between() {
+    let world = World::without_tables("keys_renamed");
+    let mut owner = world.owner();
+    family(&world, "ON DELETE SET NULL");
+    for back in [["q", "c"], ["c", "q"]] {
+        run(&mut owner, &format!("{}; {}", enable("p", "{}"), enable("c", "{}")));
+        run(
+            &mut owner,
+            "ALTER TABLE p RENAME TO q; ALTER TABLE q RENAME id TO key; ALTER TABLE c RENAME p_id TO q_key; ALTER TABLE c ADD x int",
+        );
+        assert_eq!(rows(&mut owner, &enable("c", "{}")), [""; 0]);
+        run(&mut owner, &format!("{}; {}", disable(back[0]), disable(back[1])));
+        assert_eq!(definition(&mut owner, "k"), "FOREIGN KEY (q_key) REFERENCES q(key) ON DELETE SET NULL");
+        assert_eq!(
+            one(&mut owner, "SELECT count(*) FROM pg_constraint WHERE conrelid = 'q'::regclass AND contype = 'u'"),
+            "1"
+        );
+        run(
+            &mut owner,
+            "ALTER TABLE q RENAME TO p; ALTER TABLE p RENAME key TO id; ALTER TABLE c RENAME q_key TO p_id; ALTER TABLE c DROP COLUMN x",
+        );
+    }
+}
+
+/// Of two tables that are scoped at the same time, the later one sees the earlier.
+#[test]
+fn two_ends_of_a_key_scoped_at_once() {
+    let world = World::without_tables("keys_race");
+    for order in ORDERS {
+        family(&world, "");
+        let (mut first, mut second) = (world.owner(), world.owner());
+        run(&mut first, &format!("BEGIN; {}", enable(order[0], "{}")));
+        refused(&mut second, "55P03", &format!("SET lock_timeout = '200ms'; {}", enable(order[1], "{}")));
+        // Others read and write the other table meanwhile.
+        let reading = format!("SET lock_timeout = '200ms'; SELECT FROM {0}; UPDATE {0} SET id = id", order[1]);
+        run(&mut world.superuser(), &reading);
+        let waiting = std::thread::spawn({
+            let sql = format!("SET lock_timeout = '10s'; {}", enable(order[1], "{}"));
+            move || second.batch_execute(&sql).map_err(|error| describe(&error))
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        run(&mut first, "COMMIT");
+        waiting.join().unwrap().unwrap();
+        assert!(definition(&mut first, "k").contains("organization_id"), "{order:?}");
+        run(&mut first, "DROP TABLE c, p");
+    }
 }
