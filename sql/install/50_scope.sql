@@ -43,7 +43,7 @@ COMMENT ON VIEW orgscope.scoped_tables IS
     'the scoped tables; target is NULL when the table is not there under its name, protected is false when something is missing: see orgscope.repair_org_scoping()';
 
 CREATE TYPE orgscope.scoping_step AS (step integer, kind text, sql text, lock text, reason text);
-COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why';
+COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why; a note has no statement';
 
 CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
@@ -58,7 +58,7 @@ CREATE FUNCTION orgscope.plan_org_scoping(
     AS $$ SELECT * FROM jsonb_populate_recordset(
               NULL::orgscope.scoping_step, orgscope.run_scoping('plan', target, column_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.plan_org_scoping(regclass, name, jsonb) IS
-    'what enable_org_scoping() would do with these arguments; changes nothing. OS005 when the table cannot be scoped so';
+    'what enable_org_scoping() would do with these arguments, and as notes what it would leave as it is and why; changes nothing. OS005 when the table cannot be scoped so';
 
 CREATE FUNCTION orgscope.enable_org_scoping(
     target regclass, column_name name DEFAULT 'organization_id', options jsonb DEFAULT '{}'
@@ -67,7 +67,7 @@ CREATE FUNCTION orgscope.enable_org_scoping(
     AS $$ SELECT * FROM jsonb_populate_recordset(
               NULL::orgscope.scoping_step, orgscope.run_scoping('enable', target, column_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.enable_org_scoping(regclass, name, jsonb) IS
-    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
+    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index, foreign_keys, primary_key. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
 
 CREATE FUNCTION orgscope.repair_org_scoping(target regclass) RETURNS SETOF orgscope.scoping_step
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp

@@ -3,26 +3,52 @@
 use crate::error::Error;
 use crate::pg::{as_superuser, boundary, raw, replace_errors, without_force};
 use crate::scope::Step;
-use crate::scope::facts::Facts;
+use crate::scope::facts::{self, Facts, Registered};
+use crate::scope::keys::{self, Memory};
 use crate::scope::options::Options;
 use crate::scope::refuse::conflict;
 use crate::scope::undo::Original;
 use crate::spi;
 use pgrx::pg_sys;
+use std::collections::BTreeMap;
 
-/// The strongest lock any step takes, taken first: the facts must still hold when the steps run, and taking a weaker
-/// lock now and this one later would invite a deadlock. `lock_timeout` applies.
-pub fn lock(target: pg_sys::Oid) -> Result<(), Error> {
+/// The facts, under the strongest lock any step takes, taken first: the facts must still hold when the steps run, and
+/// taking a weaker lock now and this one later would invite a deadlock. The same for the tables whose keys change with
+/// this one's. Tables that are not scoped get a lock that lets everybody read and write, but not scope them now: of two
+/// that are scoped at once, neither would know of the other. All in the order of their oids; `lock_timeout` applies.
+pub fn lock(
+    target: pg_sys::Oid,
+    column: Option<&str>,
+    touches: impl Fn(&Facts) -> Vec<pg_sys::Oid>,
+) -> Result<Facts, Error> {
+    const MILD: u32 = pg_sys::ShareUpdateExclusiveLock;
+    const STRONG: u32 = pg_sys::AccessExclusiveLock;
     // Reading the facts asks for ownership before anybody waits for a lock held by us.
-    crate::scope::facts::require_owner(target)?;
-    // SAFETY: takes a lock that ends with the transaction.
-    boundary(|| unsafe { raw::LockRelationOid(target, pg_sys::AccessExclusiveLock as i32) });
-    Ok(())
+    let first = facts::read(target, column)?;
+    let mut locked = BTreeMap::new();
+    let mut wanted: BTreeMap<u32, u32> =
+        facts::unscoped_relatives(target).into_iter().map(|table| (table.to_u32(), MILD)).collect();
+    wanted.insert(target.to_u32(), STRONG);
+    wanted.extend(touches(&first).into_iter().map(|table| (table.to_u32(), STRONG)));
+    loop {
+        for (table, mode) in wanted {
+            // SAFETY: takes a lock that ends with the transaction.
+            boundary(|| unsafe { raw::LockRelationOid(table.into(), mode as i32) });
+            locked.insert(table, mode);
+        }
+        // Others may have changed what there is to do while we waited.
+        let facts = facts::read(target, column)?;
+        wanted = touches(&facts).into_iter().map(|table| (table.to_u32(), STRONG)).collect();
+        wanted.retain(|table, _| locked.get(table) != Some(&STRONG));
+        if wanted.is_empty() {
+            return Ok(facts);
+        }
+    }
 }
 
 /// Steps run as the caller: PostgreSQL itself checks that the caller may do each. Before a foreign key is added, rows
 /// that would break it are looked for, to name the reason instead of the constraint.
-pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
+pub fn run(facts: &Facts, steps: &[Step], backfill: Option<&str>) -> Result<(), Error> {
     for step in steps {
         if step.kind == "not null" || (step.kind == "foreign key" && facts.rows.any) {
             check_rows(facts)?;
@@ -31,11 +57,22 @@ pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
         match step.kind {
             // The expression may read tables of the same owner that are scoped already, over all organizations.
             "backfill" => without_force(execute),
-            "unique" => replace_errors(execute, unique_errors(facts))?,
+            "unique" => replace_errors(execute, unique_errors(changed(facts, step)))?,
+            // PostgreSQL looks through both tables, whose rows row security must not hide.
+            keys::KIND => {
+                keys::violations::check(facts, backfill, &step.sql)?;
+                without_force(execute)
+            }
             _ => execute(),
         };
     }
     Ok(())
+}
+
+/// The table that a step changes: this one, or one that a key of it refers to.
+fn changed<'a>(facts: &'a Facts, step: &Step) -> &'a Facts {
+    let names = |table: &&Facts| step.sql.contains(&format!(" {} ", table.qualified));
+    facts.neighbours.iter().find(names).unwrap_or(facts)
 }
 
 /// Values that are unique for each organization need not be unique in the whole table, and periods that do not overlap in
@@ -94,6 +131,20 @@ pub fn register(facts: &Facts, original: &Original, options: &Options) -> Result
                ON CONFLICT (schema_name, table_name) DO UPDATE SET options = EXCLUDED.options, original = EXCLUDED.original";
     let args = [&facts.schema, &facts.table, &facts.column_name, &options, &original];
     as_superuser(|| spi::execute(sql, &args.map(|a| Some(a.as_str()))));
+    Ok(())
+}
+
+/// Changes what the registry keeps of other tables.
+pub fn note(memories: Vec<(&Facts, Memory)>, change: impl Fn(&mut Original, Memory)) -> Result<(), Error> {
+    let mut entries: BTreeMap<&str, (&Facts, Registered)> = BTreeMap::new();
+    for (table, memory) in memories {
+        let Some(registered) = &table.registered else { continue };
+        let entry = entries.entry(&table.qualified).or_insert_with(|| (table, registered.clone()));
+        change(&mut entry.1.original, memory);
+    }
+    for (table, registered) in entries.values() {
+        register(table, &registered.original, &registered.options)?;
+    }
     Ok(())
 }
 

@@ -3,11 +3,13 @@
 use crate::error::Error;
 use crate::guard::table_name;
 use crate::pg::{self, as_superuser};
+use crate::scope::keys::Key;
 use crate::scope::options::Options;
 use crate::scope::undo::Original;
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
@@ -36,6 +38,15 @@ pub struct Facts {
     pub registered: Option<Registered>,
     #[serde(default)]
     pub rows: Rows,
+    /// Foreign keys between this table and the scoped ones, itself included.
+    #[serde(default)]
+    pub keys: Vec<Key>,
+    /// The scoped tables at the other ends of those keys; without keys and rows of their own.
+    #[serde(default)]
+    pub neighbours: Vec<Facts>,
+    /// Whether the caller owns the table.
+    #[serde(default)]
+    pub owned: bool,
 }
 
 /// What the table holds; asked of the table itself.
@@ -83,14 +94,38 @@ pub struct Index {
     pub leads: bool,
     pub contains: bool,
     pub replica_identity: bool,
-    pub referenced: bool,
-    /// Definition of the UNIQUE constraint it belongs to.
+    /// The foreign keys that need it.
+    #[serde(default)]
+    pub references: Vec<KeyName>,
+    /// Quoted key columns; an expression is an empty name.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Not deferrable.
+    #[serde(default)]
+    pub immediate: bool,
+    /// It belongs to an EXCLUDE constraint.
+    #[serde(default)]
+    pub exclusion: bool,
+    /// Its access method can take a uuid column in front.
+    #[serde(default)]
+    pub takes_uuid: bool,
+    /// One column whose values nobody chooses.
+    #[serde(default)]
+    pub surrogate: bool,
+    /// Definition of the PRIMARY KEY, UNIQUE or EXCLUDE constraint it belongs to.
     pub constraint: Option<String>,
     /// As a string literal.
     pub comment: Option<String>,
     pub clustered: bool,
     /// Column number and statistics target, where it is not the default.
     pub statistics: Vec<(i16, i32)>,
+}
+
+/// A foreign key by its table and its name.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct KeyName {
+    pub table: String,
+    pub quoted: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -122,18 +157,49 @@ pub struct Registered {
 /// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
 /// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
 pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
-    let oid = target.to_u32().to_string();
     require_owner(target)?;
-    as_superuser(|| {
-        let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
-        let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
-        let mut facts: Facts =
-            serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
+    let mut facts = as_superuser(|| {
+        let mut facts = of_table(target, column)?;
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
         }
+        facts.keys = keys(target)?;
         Ok(facts)
-    })
+    })?;
+    facts.owned = true;
+    for neighbour in neighbours(&facts.keys, target) {
+        let mut other = as_superuser(|| of_table(neighbour, None))?;
+        other.owned = pg::owns_table(neighbour);
+        facts.neighbours.push(other);
+    }
+    Ok(facts)
+}
+
+fn of_table(table: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+    let oid = table.to_u32().to_string();
+    let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
+    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
+}
+
+/// The foreign keys between a table and the scoped ones.
+fn keys(target: pg_sys::Oid) -> Result<Vec<Key>, Error> {
+    let oid = target.to_u32().to_string();
+    let json = spi::query(include_str!("keys.sql"), &[Some(&oid)]).unwrap_or_else(|| "[]".into());
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("foreign keys of a table: {e}") })
+}
+
+/// The other tables of these keys, in the order of their oids: everybody locks them in one order.
+fn neighbours(keys: &[Key], target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let oids: BTreeSet<u32> = keys.iter().flat_map(|k| [k.child_oid, k.parent_oid]).collect();
+    oids.into_iter().map(pg_sys::Oid::from).filter(|oid| *oid != target).collect()
+}
+
+/// Tables that a foreign key ties to this one and that are not scoped.
+pub fn unscoped_relatives(target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let oid = target.to_u32().to_string();
+    let oids = as_superuser(|| spi::query(include_str!("relatives.sql"), &[Some(&oid)])).unwrap_or_default();
+    oids.split(' ').filter_map(|oid| oid.parse().ok()).map(|oid: u32| oid.into()).collect()
 }
 
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {

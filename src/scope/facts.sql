@@ -50,16 +50,35 @@ SELECT jsonb_build_object(
             'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
                                 WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = key),
             'replica_identity', x.indisreplident,
-            'referenced', EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid),
-            -- pg_get_constraintdef() leaves the storage parameters out.
-            'constraint', (SELECT CASE WHEN i.reloptions IS NULL THEN pg_get_constraintdef(k.oid)
+            -- Partitions have their parent's keys too; those follow.
+            'references', COALESCE((
+                SELECT jsonb_agg(jsonb_build_object('table', format('%I.%I', kn.nspname, kc.relname), 'quoted', quote_ident(k.conname))
+                                 ORDER BY kn.nspname, kc.relname, k.conname)
+                FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
+                WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid AND k.conparentid = 0), '[]'),
+            -- Key columns; an expression is an empty name.
+            'columns', (SELECT jsonb_agg(COALESCE(quote_ident(a.attname), '') ORDER BY u.n)
+                        FROM unnest(x.indkey[:x.indnkeyatts - 1]) WITH ORDINALITY u (attnum, n)
+                        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum AND u.attnum > 0),
+            'immediate', x.indimmediate,
+            'exclusion', x.indisexclusion AND NOT x.indisunique,
+            -- One index column more, of type uuid, is possible.
+            'takes_uuid', pg_indexam_has_property(am.oid, 'can_multi_col')
+                AND EXISTS (SELECT FROM pg_opclass o WHERE o.opcmethod = am.oid AND o.opcdefault AND o.opcintype = 'uuid'::regtype),
+            -- A value nobody chooses: a uuid, a sequence's or an identity column's.
+            'surrogate', x.indnkeyatts = 1 AND EXISTS (
+                SELECT FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                WHERE a.attrelid = c.oid AND a.attnum = x.indkey[0]
+                  AND (a.atttypid = 'uuid'::regtype OR a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%')),
+            -- pg_get_constraintdef() leaves the storage parameters out, except those of EXCLUDE.
+            'constraint', (SELECT CASE WHEN i.reloptions IS NULL OR k.contype = 'x' THEN pg_get_constraintdef(k.oid)
                                        ELSE regexp_replace(pg_get_constraintdef(k.oid), '( DEFERRABLE( INITIALLY DEFERRED)?)?$',
                                                            ' WITH (' || array_to_string(i.reloptions, ', ') || ')\1') END
                            FROM pg_constraint k
-                           WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+                           WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
             'comment', quote_literal(COALESCE(
                 (SELECT obj_description(k.oid, 'pg_constraint') FROM pg_constraint k
-                 WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+                 WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
                 obj_description(x.indexrelid, 'pg_class'))),
             'clustered', x.indisclustered,
             'statistics', COALESCE((SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget)) FROM pg_attribute a

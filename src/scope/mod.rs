@@ -3,6 +3,7 @@
 
 mod apply;
 mod facts;
+mod keys;
 mod options;
 mod plan;
 mod refuse;
@@ -24,7 +25,10 @@ use undo::Original;
 pub struct Step {
     pub step: usize,
     pub kind: &'static str,
+    /// Empty for a note, which only tells.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub sql: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub lock: &'static str,
     pub reason: String,
 }
@@ -46,19 +50,23 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
-            facts::read(target, Some(column)).and_then(|facts| plan::plan(&facts, &options))
+            let facts = facts::read(target, Some(column))?;
+            let mut steps = plan::plan(&facts, &options)?;
+            steps.extend(plan::notes(&facts, &options, steps.len() + 1));
+            Ok(steps)
         }
         "enable" => {
             let options = Options::parse(options)?;
-            apply::lock(target)?;
-            enable(&facts::read(target, Some(column))?, &options)
+            let touches = |facts: &Facts| keys::touched_by_work(facts, &options);
+            enable(&apply::lock(target, Some(column), touches)?, &options)
         }
         "repair" => {
-            let (facts, registered) = registered(target)?;
+            let options = |facts: &Facts| facts.registered.as_ref().map(|r| r.options.clone()).unwrap_or_default();
+            let (facts, registered) = registered(target, |facts| keys::touched_by_work(facts, &options(facts)))?;
             enable(&facts, &registered.options)
         }
         "disable" => {
-            let (facts, registered) = registered(target)?;
+            let (facts, registered) = registered(target, keys::touched_by_restoration)?;
             disable(&facts, &registered.original)
         }
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
@@ -67,24 +75,30 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
 
 fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     let steps = plan::plan(facts, options)?;
-    apply::run(facts, &steps)?;
+    apply::run(facts, &steps, options.backfill.as_deref())?;
     if !steps.is_empty() || facts.registered.is_none() {
-        apply::register(facts, &undo::original(facts, &steps), options)?;
+        let mut original = undo::original(facts, &steps);
+        let memories = keys::work(facts, options)?.memories;
+        let (own, others): (Vec<_>, Vec<_>) = memories.into_iter().partition(|(table, _)| facts.is_target(table));
+        own.into_iter().for_each(|(_, memory)| original.remember(memory));
+        apply::register(facts, &original, options)?;
+        apply::note(others, Original::remember)?;
     }
     Ok(steps)
 }
 
 fn disable(facts: &Facts, original: &Original) -> Result<Vec<Step>, Error> {
-    let steps = undo::undo(facts, original);
-    apply::run(facts, &steps)?;
+    let keys = keys::restoration(facts)?;
+    let steps = undo::undo(facts, original, &keys);
+    apply::run(facts, &steps, None)?;
     apply::unregister(facts);
+    apply::note(keys.forgotten, |original, memory| original.forget(&memory))?;
     Ok(steps)
 }
 
-/// The locked table and what the registry says of it.
-fn registered(target: pg_sys::Oid) -> Result<(Facts, Registered), Error> {
-    apply::lock(target)?;
-    let facts = facts::read(target, None)?;
+/// The locked table, the tables that change with it locked too, and what the registry says of it.
+fn registered(target: pg_sys::Oid, touches: impl Fn(&Facts) -> Vec<pg_sys::Oid>) -> Result<(Facts, Registered), Error> {
+    let facts = apply::lock(target, None, touches)?;
     match facts.registered.clone() {
         Some(registered) => Ok((facts, registered)),
         None => Err(not_scoped(&facts)),

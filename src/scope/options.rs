@@ -30,6 +30,29 @@ pub enum Index {
     None,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForeignKeys {
+    /// Keys between scoped tables take the organization in.
+    #[default]
+    Composite,
+    /// They stay, and the plan tells so.
+    Report,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrimaryKey {
+    #[default]
+    Keep,
+    /// A primary key whose values somebody chooses becomes one per organization.
+    Scoped,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -39,6 +62,10 @@ pub struct Options {
     pub on_delete: OnDelete,
     pub unique: Unique,
     pub index: Index,
+    #[serde(skip_serializing_if = "is_default")]
+    pub foreign_keys: ForeignKeys,
+    #[serde(skip_serializing_if = "is_default")]
+    pub primary_key: PrimaryKey,
 }
 
 impl Options {
@@ -47,7 +74,7 @@ impl Options {
             table: None,
             message: "invalid scoping options".into(),
             detail: sentence(&e.to_string()),
-            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none).".into(),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"foreign_keys\" (composite, report), \"primary_key\" (keep, scoped).".into(),
         })
     }
 }
@@ -71,6 +98,8 @@ mod tests {
         let o = o.unwrap();
         assert_eq!(o.backfill.as_deref(), Some("a"));
         assert_eq!((o.on_delete, o.unique, o.index), (OnDelete::Cascade, Unique::Keep, Index::None));
+        let o = Options::parse(r#"{"foreign_keys": "report", "primary_key": "scoped"}"#).unwrap();
+        assert_eq!((o.foreign_keys, o.primary_key), (ForeignKeys::Report, PrimaryKey::Scoped));
     }
 
     #[test]

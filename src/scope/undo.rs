@@ -3,6 +3,7 @@
 use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
+use crate::scope::keys::{Memory, OriginalKey, Restoration};
 use crate::scope::plan::{becomes_scoped, scoped_definition};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,12 @@ pub struct Original {
     pub column: Option<OriginalColumn>,
     pub added: Vec<Added>,
     pub replaced: Vec<Replaced>,
+    /// Foreign keys of this table that were made composite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<OriginalKey>,
+    /// Unique constraints that composite keys to this table need.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_uniques: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -61,15 +68,20 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
     let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
     for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
         if scoped_definition(index, &facts.column_quoted).is_some_and(|definition| changed(&definition)) {
-            original.replaced.retain(|r| r.quoted != index.quoted);
-            original.replaced.push(Replaced {
-                quoted: index.quoted.clone(),
-                constraint: index.constraint.is_some(),
-                definition: index.constraint.clone().unwrap_or_else(|| columns(index)),
-            });
+            original.remember(Memory::Replaced(Replaced::of(index)));
         }
     }
     original
+}
+
+impl Replaced {
+    pub fn of(index: &Index) -> Self {
+        Self {
+            quoted: index.quoted.clone(),
+            constraint: index.constraint.is_some(),
+            definition: index.constraint.clone().unwrap_or_else(|| columns(index).to_owned()),
+        }
+    }
 }
 
 /// What a step adds, if it is a foreign key or an index.
@@ -95,12 +107,12 @@ fn drop_added(facts: &Facts, added: &Added) -> String {
 }
 
 /// An index definition without its prefix, which names the table.
-fn columns(index: &Index) -> String {
-    index.definition.strip_prefix(&index.prefix).unwrap_or(&index.definition).to_owned()
+pub fn columns(index: &Index) -> &str {
+    index.definition.strip_prefix(&index.prefix).unwrap_or(&index.definition)
 }
 
 /// The steps back, in the reverse order of the plan.
-pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
+pub fn undo(facts: &Facts, original: &Original, keys: &Restoration) -> Vec<Step> {
     let table = &facts.qualified;
     let mut steps: Vec<(&'static str, String)> = Vec::new();
     for trigger in facts.triggers.iter().filter(|t| t.ours) {
@@ -115,7 +127,9 @@ pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
     if facts.row_security && !original.row_security {
         steps.push(("row security", format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")));
     }
+    steps.extend(keys.before.iter().cloned());
     steps.extend(original.replaced.iter().flat_map(|r| restore(facts, r)).map(|sql| ("unique", sql)));
+    steps.extend(keys.after.iter().cloned());
     steps.extend(original.added.iter().rev().map(|a| ("added", drop_added(facts, a))));
     steps.extend(column(facts, original).into_iter().map(|sql| ("column", sql)));
     steps
@@ -132,7 +146,7 @@ pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
 }
 
 /// Puts a unique constraint or index back, if the one that replaced it is still there.
-fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
+pub fn restore(facts: &Facts, replaced: &Replaced) -> Vec<String> {
     let Replaced { quoted, definition, .. } = replaced;
     let Some(now) = facts.indexes.iter().find(|i| i.quoted == *quoted) else { return Vec::new() };
     let mut steps = if now.constraint.is_some() && replaced.constraint {

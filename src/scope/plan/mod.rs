@@ -1,6 +1,7 @@
 //! From facts to steps. Pure: the same facts give the same plan, and the facts of a scoped table give none.
 
 mod column;
+mod notes;
 mod protect;
 #[cfg(test)]
 mod tests;
@@ -9,14 +10,16 @@ mod unique;
 use crate::error::Error;
 use crate::scope::Step;
 use crate::scope::facts::Facts;
+use crate::scope::keys;
 use crate::scope::options::Options;
 use crate::scope::refuse;
 
+pub use notes::notes;
 pub use unique::{becomes_scoped, scoped_definition};
 
-const EXCLUSIVE: &str = "ACCESS EXCLUSIVE";
-const SHARE: &str = "SHARE";
-const SHARE_ROW_EXCLUSIVE: &str = "SHARE ROW EXCLUSIVE";
+pub const EXCLUSIVE: &str = "ACCESS EXCLUSIVE";
+pub const SHARE: &str = "SHARE";
+pub const SHARE_ROW_EXCLUSIVE: &str = "SHARE ROW EXCLUSIVE";
 const ROW_EXCLUSIVE: &str = "ROW EXCLUSIVE";
 
 /// The steps that are missing, in order. OS005 when the table cannot be scoped as asked.
@@ -28,6 +31,7 @@ pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     plan.foreign_key();
     plan.uniques();
     plan.index();
+    plan.keys()?;
     plan.row_security();
     plan.policies();
     plan.guards();
@@ -50,25 +54,35 @@ impl Plan<'_> {
         self.add(kind, lock, format!("ALTER TABLE {} {change}", self.facts.qualified), reason);
     }
 
-    /// `table_column_label` as PostgreSQL would name it, cut to 63 bytes, and not taken.
-    fn free_name(&self, label: &str) -> String {
-        let (mut table, column) = (self.facts.table.clone(), self.facts.column_name.clone());
-        (0..)
-            .map(|n| {
-                let suffix = if n == 0 { label.to_owned() } else { format!("{label}{n}") };
-                let mut column = column.clone();
-                while table.len() + column.len() + suffix.len() + 2 > 63 {
-                    if table.len() >= column.len() {
-                        table.pop()
-                    } else {
-                        column.pop()
-                    };
-                }
-                format!("{table}_{column}_{suffix}")
-            })
-            .find(|name| !self.facts.taken_names.contains(name))
-            .map_or_else(String::new, |name| quote(&name))
+    fn keys(&mut self) -> Result<(), Error> {
+        for (kind, lock, sql, reason) in keys::work(self.facts, self.options)?.drafts {
+            self.add(kind, lock, sql, reason);
+        }
+        Ok(())
     }
+
+    fn free_name(&self, label: &str) -> String {
+        free_name(&self.facts.table, &self.facts.column_name, label, &self.facts.taken_names).1
+    }
+}
+
+/// `table_column_label` as PostgreSQL would name it, cut to 63 bytes, and not taken; as it is, and quoted.
+pub fn free_name(table: &str, column: &str, label: &str, taken: &[String]) -> (String, String) {
+    let name = (0..).map(|n| {
+        let suffix = if n == 0 { label.to_owned() } else { format!("{label}{n}") };
+        let (mut table, mut column) = (table.to_owned(), column.to_owned());
+        while table.len() + column.len() + suffix.len() + 2 > 63 {
+            if table.len() >= column.len() {
+                table.pop()
+            } else {
+                column.pop()
+            };
+        }
+        format!("{table}_{column}_{suffix}")
+    });
+    let name = name.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
+    let quoted = quote(&name);
+    (name, quoted)
 }
 
 /// Quotes a generated name where PostgreSQL would. Its suffix keeps it from being a keyword.

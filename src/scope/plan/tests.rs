@@ -22,7 +22,7 @@ fn facts(table: &str, column: &str, change: impl FnOnce(&mut Value)) -> Facts {
 fn index(definition: &str, prefix: &str, constraint: Option<&str>) -> Index {
     serde_json::from_value(json!({
         "quoted": "i", "definition": definition, "prefix": prefix, "unique": true, "primary": false, "usable": true,
-        "leads": false, "contains": false, "replica_identity": false, "referenced": false,
+        "leads": false, "contains": false, "replica_identity": false,
         "constraint": constraint, "comment": null, "clustered": false, "statistics": []
     }))
     .unwrap()
@@ -86,7 +86,7 @@ proptest! {
             j["column"] = json!({"type": "uuid", "not_null": true, "not_valid": null, "generated": false, "default": "orgscope.current_org()"});
             j["foreign_keys"] = json!([{"quoted": "k", "to_organization": true, "validated": true, "enforced": true}]);
             j["indexes"] = json!([{"quoted": "i", "definition": "", "prefix": "", "unique": unique, "primary": false,
-                "usable": true, "leads": true, "contains": true, "replica_identity": false, "referenced": false,
+                "usable": true, "leads": true, "contains": true, "replica_identity": false,
                 "constraint": null, "comment": null, "clustered": false, "statistics": []}]);
             j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
                 "everywhere": true, "using": predicate, "check": predicate})));
@@ -94,7 +94,7 @@ proptest! {
                 "definition": g.create("public.t", &format!("'{column}'")), "always": true, "ours": true})).collect());
         });
         prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
-        let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default());
+        let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default(), &Default::default());
         prop_assert_eq!(back.iter().filter(|s| s.kind == "guard").count(), GUARDS.len());
     }
 }

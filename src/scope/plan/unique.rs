@@ -6,11 +6,8 @@ use crate::scope::options;
 
 impl Plan<'_> {
     pub(super) fn uniques(&mut self) {
-        if self.options.unique == options::Unique::Keep {
-            return;
-        }
-        let facts = self.facts;
-        for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
+        let (facts, options) = (self.facts, self.options);
+        for index in facts.indexes.iter().filter(|i| becomes_scoped(i) && options.scopes(i)) {
             let scoped = scoped_definition(index, &facts.column_quoted);
             let reason = "unique per organization: across organizations it would tell one what another has";
             match (&index.constraint, scoped) {
@@ -34,8 +31,7 @@ impl Plan<'_> {
 
     /// Needed unless an index leads with the column already, or one that this plan makes will.
     pub(super) fn index(&mut self) {
-        let leads =
-            |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && becomes_scoped(i)));
+        let leads = |i: &Index| i.usable && (i.leads || (self.options.scopes(i) && becomes_scoped(i)));
         if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
             return;
         }
@@ -45,18 +41,22 @@ impl Plan<'_> {
     }
 }
 
-/// Whether a unique index becomes unique per organization. A primary key stays, and so does what a foreign key refers to
-/// or a replica identity uses: others depend on its columns.
+/// Whether an index that allows no two equal values can become one per organization by itself. What a foreign key refers
+/// to or a replica identity uses cannot: others depend on its columns.
 pub fn becomes_scoped(index: &Index) -> bool {
-    let needed = index.primary || index.referenced || index.replica_identity;
-    index.unique && !index.contains && !needed
+    let needed = !index.references.is_empty() || index.replica_identity;
+    let restricts = index.unique || (index.exclusion && index.takes_uuid);
+    restricts && !index.contains && !needed
 }
 
 /// The definition with the organization column put first. PostgreSQL prints definitions in one form, so the place is
 /// known: behind the first parenthesis of a constraint, behind the index's prefix.
 pub fn scoped_definition(index: &Index, column: &str) -> Option<String> {
     match &index.constraint {
-        Some(definition) => definition.split_once('(').map(|(head, rest)| format!("{head}({column}, {rest}")),
+        Some(definition) => {
+            let operator = if index.exclusion { " WITH =" } else { "" };
+            definition.split_once('(').map(|(head, rest)| format!("{head}({column}{operator}, {rest}"))
+        }
         None => index.definition.strip_prefix(&index.prefix).map(|rest| format!("{}{column}, {rest}", index.prefix)),
     }
 }

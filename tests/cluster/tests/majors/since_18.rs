@@ -141,7 +141,7 @@ fn a_key_that_is_not_enforced_is_no_key() {
     run(&mut owner, "ALTER TABLE note ALTER CONSTRAINT note_organization_id_fkey1 NOT ENFORCED");
     run(&mut world.superuser(), &format!("INSERT INTO note VALUES (1, '{nobody}')"));
     assert_eq!(
-        rows(&mut owner, "SELECT kind, sql FROM orgscope.plan_org_scoping('public.note')"),
+        rows(&mut owner, "SELECT kind, sql FROM orgscope.plan_org_scoping('public.note') WHERE kind <> 'note'"),
         ["foreign key|ALTER TABLE public.note ALTER CONSTRAINT note_organization_id_fkey1 ENFORCED"]
     );
     let error = refused(&mut owner, "OS005", &enable("note", "{}"));

@@ -1,0 +1,257 @@
+//! Foreign keys between scoped tables. A plain key lets a row of one organization refer to, and a cascade reach, a row of
+//! another; with the organization in the key it cannot. Pure, but for the count of rows in `violations`.
+
+mod convert;
+mod restore;
+#[cfg(test)]
+mod tests;
+pub mod violations;
+
+use crate::scope::facts::{Facts, Index, KeyName};
+use crate::scope::options::{self, Options};
+use crate::scope::undo::{Original, Replaced};
+use pgrx::pg_sys;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+pub use convert::work;
+pub use restore::{Restoration, restoration};
+
+/// Kind of the steps on a foreign key, and of those that give its parent the unique index it needs.
+pub const KIND: &str = "composite key";
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Key {
+    pub quoted: String,
+    /// Referencing and referenced table, schema and name quoted.
+    pub child: String,
+    pub parent: String,
+    pub child_oid: u32,
+    pub parent_oid: u32,
+    pub columns: Vec<String>,
+    pub parent_columns: Vec<String>,
+    /// One comparison per column, of `p` and `c`.
+    pub equal: Vec<String>,
+    pub nullable: Vec<String>,
+    pub matched_fully: bool,
+    /// As pg_constraint spells them.
+    pub on_delete: char,
+    pub on_update: char,
+    /// The column list of ON DELETE SET NULL or SET DEFAULT, when there is one.
+    pub set_columns: Vec<String>,
+    pub deferrable: bool,
+    pub deferred: bool,
+    pub validated: bool,
+    pub enforced: bool,
+    pub temporal: bool,
+    pub comment: Option<String>,
+}
+
+/// What undo must know of a key that was made composite, beyond what the key still says itself.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+pub struct OriginalKey {
+    pub quoted: String,
+    /// It had a column list behind ON DELETE SET NULL or SET DEFAULT.
+    pub listed: bool,
+    pub matched_fully: bool,
+    /// The CHECK that stands in for MATCH FULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+}
+
+/// A line in a table's registry entry, for the way back.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Memory {
+    Key(OriginalKey),
+    /// A unique constraint that composite keys need.
+    Unique(String),
+    Replaced(Replaced),
+}
+
+/// What becomes of a key.
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    AlreadyComposite,
+    Converts,
+    /// It stays, for this reason.
+    Kept(String),
+}
+
+impl Key {
+    /// Referencing column and referenced column.
+    fn pairs(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.columns.iter().zip(&self.parent_columns)
+    }
+
+    fn is_organization(child: &Facts, parent: &Facts, pair: (&String, &String)) -> bool {
+        *pair.0 == child.column_quoted && *pair.1 == parent.column_quoted
+    }
+
+    fn is(&self, name: &KeyName) -> bool {
+        name.table == self.child && name.quoted == self.quoted
+    }
+
+    /// As pg_get_constraintdef() would print it, without NOT VALID.
+    fn definition(&self, columns: &[&str], parent_columns: &[&str], matched_fully: bool, set: &[&str]) -> String {
+        let mut definition = format!(
+            "FOREIGN KEY ({}) REFERENCES {} ({}){}",
+            columns.join(", "),
+            self.parent,
+            parent_columns.join(", "),
+            if matched_fully { " MATCH FULL" } else { "" }
+        );
+        for (event, action) in [("UPDATE", self.on_update), ("DELETE", self.on_delete)] {
+            if let Some(action) = action_name(action) {
+                definition += &format!(" ON {event} {action}");
+            }
+        }
+        if !set.is_empty() {
+            // ON DELETE comes last, and the list behind it.
+            definition += &format!(" ({})", set.join(", "));
+        }
+        if self.deferrable {
+            definition += if self.deferred { " DEFERRABLE INITIALLY DEFERRED" } else { " DEFERRABLE" };
+        }
+        definition
+    }
+
+    /// Replaces the key. One statement: there is no moment without a key. The rows that are there are looked at by a
+    /// later VALIDATE, except where the key is not validated, and on partitioned tables, which know no NOT VALID.
+    fn replace(&self, child: &Facts, definition: &str) -> String {
+        let (table, name) = (&self.child, &self.quoted);
+        let later = if child.kind == 'p' { "" } else { " NOT VALID" };
+        format!("ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {definition}{later}")
+    }
+
+    pub fn validate(&self) -> String {
+        format!("ALTER TABLE {} VALIDATE CONSTRAINT {}", self.child, self.quoted)
+    }
+
+    fn comment_again(&self) -> Option<String> {
+        let comment = self.comment.as_ref()?;
+        Some(format!("COMMENT ON CONSTRAINT {} ON {} IS {comment}", self.quoted, self.child))
+    }
+}
+
+fn action_name(action: char) -> Option<&'static str> {
+    match action {
+        'r' => Some("RESTRICT"),
+        'c' => Some("CASCADE"),
+        'n' => Some("SET NULL"),
+        'd' => Some("SET DEFAULT"),
+        _ => None,
+    }
+}
+
+impl Facts {
+    /// One of the tables at the ends of a key.
+    fn end(&self, qualified: &str) -> &Facts {
+        self.neighbours.iter().find(|n| n.qualified == qualified).unwrap_or(self)
+    }
+
+    fn ends(&self, key: &Key) -> (&Facts, &Facts) {
+        (self.end(&key.child), self.end(&key.parent))
+    }
+
+    pub fn is_target(&self, other: &Facts) -> bool {
+        self.qualified == other.qualified
+    }
+
+    /// The unique index over exactly these columns, in any order, that a foreign key could refer to.
+    fn index_for_key(&self, columns: &[&str]) -> Option<&Index> {
+        let fits = |i: &&Index| i.unique && i.immediate && i.usable && same(&i.columns, columns);
+        self.indexes.iter().find(fits)
+    }
+}
+
+/// The same columns, in any order.
+fn same(have: &[String], wanted: &[&str]) -> bool {
+    have.len() == wanted.len() && wanted.iter().all(|c| have.iter().any(|h| h == c))
+}
+
+/// Options that count for a table: those of this call, or those that a neighbour was scoped with.
+fn options_of<'a>(facts: &Facts, options: &'a Options, table: &'a Facts) -> Option<&'a Options> {
+    if facts.is_target(table) { Some(options) } else { table.registered.as_ref().map(|r| &r.options) }
+}
+
+pub fn verdict(facts: &Facts, options: &Options, key: &Key) -> Verdict {
+    use options::ForeignKeys::Report;
+    let (child, parent) = facts.ends(key);
+    if key.pairs().any(|pair| Key::is_organization(child, parent, pair)) {
+        return Verdict::AlreadyComposite;
+    }
+    let takes_part = key.columns.contains(&child.column_quoted) || key.parent_columns.contains(&parent.column_quoted);
+    let asked = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.foreign_keys == Report);
+    let reason = if let Some(table) = [child, parent].iter().find(|t| asked(t)) {
+        format!(
+            "the option {{\"foreign_keys\": \"report\"}} for \"{}\"; rows can refer to another organization's, and cascades reach them",
+            table.table
+        )
+    } else if !key.enforced {
+        "it is NOT ENFORCED: nothing is checked and nothing cascades".into()
+    } else if key.temporal {
+        "it compares periods".into()
+    } else if takes_part {
+        "an organization column takes part in it on one side only".into()
+    } else {
+        return Verdict::Converts;
+    };
+    Verdict::Kept(reason)
+}
+
+/// The keys that become composite.
+fn converting<'a>(facts: &'a Facts, options: &Options) -> Vec<&'a Key> {
+    facts.keys.iter().filter(|k| verdict(facts, options, k) == Verdict::Converts).collect()
+}
+
+/// Whether the index becomes unique per organization together with the keys that refer to it.
+pub fn takes_along(facts: &Facts, options: &Options, index: &Index) -> bool {
+    let keys = converting(facts, options);
+    convert::indexes(facts, options, &keys).iter().any(|(t, i)| facts.is_target(t) && i.quoted == index.quoted)
+}
+
+/// The tables that enable or repair changes beside the table itself; none when it is refused.
+pub fn touched_by_work(facts: &Facts, options: &Options) -> Vec<pg_sys::Oid> {
+    let keys = if work(facts, options).is_ok() { converting(facts, options) } else { Vec::new() };
+    oids(facts, keys.into_iter())
+}
+
+/// The same for disable.
+pub fn touched_by_restoration(facts: &Facts) -> Vec<pg_sys::Oid> {
+    let keys = if restoration(facts).is_ok() { restore::restored(facts) } else { Vec::new() };
+    oids(facts, keys.into_iter().map(|(key, _)| key))
+}
+
+fn oids<'a>(facts: &Facts, keys: impl Iterator<Item = &'a Key>) -> Vec<pg_sys::Oid> {
+    let ends = keys.flat_map(|k| [(&k.child, k.child_oid), (&k.parent, k.parent_oid)]);
+    let others: BTreeSet<u32> = ends.filter(|(name, _)| **name != facts.qualified).map(|(_, oid)| oid).collect();
+    others.into_iter().map(pg_sys::Oid::from).collect()
+}
+
+impl Original {
+    pub fn remember(&mut self, memory: Memory) {
+        match memory {
+            Memory::Key(key) => {
+                self.keys.retain(|k| k.quoted != key.quoted);
+                self.keys.push(key);
+            }
+            Memory::Unique(quoted) => {
+                if !self.key_uniques.contains(&quoted) {
+                    self.key_uniques.push(quoted);
+                }
+            }
+            Memory::Replaced(replaced) => {
+                self.replaced.retain(|r| r.quoted != replaced.quoted);
+                self.replaced.push(replaced);
+            }
+        }
+    }
+
+    pub fn forget(&mut self, memory: &Memory) {
+        match memory {
+            Memory::Key(key) => self.keys.retain(|k| k.quoted != key.quoted),
+            Memory::Unique(quoted) => self.key_uniques.retain(|u| u != quoted),
+            Memory::Replaced(replaced) => self.replaced.retain(|r| r.quoted != replaced.quoted),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What a plan leaves as it is although organizations meet there: told by `plan_org_scoping()`, with the reason.
+
+use super::unique::becomes_scoped;
+use crate::scope::Step;
+use crate::scope::facts::{Facts, Index};
+use crate::scope::keys::{self, Verdict};
+use crate::scope::options::Options;
+
+/// Steps without a statement, numbered behind those of the plan.
+pub fn notes(facts: &Facts, options: &Options, first: usize) -> Vec<Step> {
+    let kept_keys = facts.keys.iter().filter_map(|key| match keys::verdict(facts, options, key) {
+        Verdict::Kept(reason) => {
+            Some(format!("foreign key {} of {} to {} is kept: {reason}", key.quoted, key.child, key.parent))
+        }
+        _ => None,
+    });
+    let kept_indexes = facts.indexes.iter().filter_map(|i| {
+        let reason = kept(facts, options, i)?;
+        Some(format!("{} {} ({}) is kept: {reason}", noun(i), i.quoted, shown(i)))
+    });
+    let note = |(n, reason)| Step { step: first + n, kind: "note", sql: String::new(), lock: "", reason };
+    kept_keys.chain(kept_indexes).enumerate().map(note).collect()
+}
+
+fn noun(index: &Index) -> &'static str {
+    match index.constraint {
+        _ if index.primary => "primary key",
+        Some(_) if index.exclusion => "EXCLUDE constraint",
+        Some(_) => "unique constraint",
+        None => "unique index",
+    }
+}
+
+fn shown(index: &Index) -> String {
+    let column = |c: &String| if c.is_empty() { "an expression".into() } else { c.clone() };
+    index.columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// Why what is unique over all organizations stays so; None when it does not, or when nobody chooses its values.
+fn kept(facts: &Facts, options: &Options, index: &Index) -> Option<String> {
+    let restricts = index.unique || index.exclusion;
+    if !restricts || index.contains || (index.primary && index.surrogate) {
+        return None;
+    }
+    if !options.scopes(index) {
+        return Some(if index.primary {
+            "no two organizations can have the same value; {\"primary_key\": \"scoped\"} puts the organization in front"
+                .into()
+        } else {
+            "the option {\"unique\": \"keep\"}; one organization can tell from an error what another has".into()
+        });
+    }
+    if becomes_scoped(index) || keys::takes_along(facts, options, index) {
+        return None;
+    }
+    if index.replica_identity {
+        return Some("it is the replica identity, by which logical replication finds rows".into());
+    }
+    if let Some(key) = index.references.first() {
+        return Some(format!("foreign key {} of {} refers to it", key.quoted, key.table));
+    }
+    Some("its access method takes no uuid column; CREATE EXTENSION btree_gist gives GiST what it needs".into())
+}
