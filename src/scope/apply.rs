@@ -46,6 +46,17 @@ pub fn lock(
     }
 }
 
+/// The same for many tables that are about to be enabled one after the other.
+pub fn lock_all(mut tables: Vec<u32>) -> Result<(), Error> {
+    tables.sort_unstable();
+    for table in tables {
+        facts::require_owner(table.into())?;
+        // SAFETY: takes a lock that ends with the transaction.
+        boundary(|| unsafe { raw::LockRelationOid(table.into(), pg_sys::AccessExclusiveLock as i32) });
+    }
+    Ok(())
+}
+
 /// Steps run as the caller: PostgreSQL itself checks that the caller may do each. Before a foreign key is added, rows
 /// that would break it are looked for, to name the reason instead of the constraint.
 pub fn run(facts: &Facts, steps: &[Step], backfill: Option<&str>) -> Result<(), Error> {

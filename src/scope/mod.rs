@@ -50,15 +50,11 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
-            let facts = facts::read(target, Some(column))?;
-            let mut steps = plan::plan(&facts, &options)?;
-            steps.extend(plan::notes(&facts, &options, steps.len() + 1));
-            Ok(steps)
+            planned(&facts::read(target, Some(column))?, &options)
         }
         "enable" => {
             let options = Options::parse(options)?;
-            let touches = |facts: &Facts| keys::touched_by_work(facts, &options);
-            enable(&apply::lock(target, Some(column), touches)?, &options)
+            lock_and_enable(target, column, &options)
         }
         "repair" => {
             let options = |facts: &Facts| facts.registered.as_ref().map(|r| r.options.clone()).unwrap_or_default();
@@ -71,6 +67,18 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
         }
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
+}
+
+/// The plan as it is shown: with notes about what stays as it is.
+fn planned(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
+    let mut steps = plan::plan(facts, options)?;
+    steps.extend(plan::notes(facts, options, steps.len() + 1));
+    Ok(steps)
+}
+
+fn lock_and_enable(target: pg_sys::Oid, column: &str, options: &Options) -> Result<Vec<Step>, Error> {
+    let touches = |facts: &Facts| keys::touched_by_work(facts, options);
+    enable(&apply::lock(target, Some(column), touches)?, options)
 }
 
 fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {

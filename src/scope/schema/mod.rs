@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::pg::{as_superuser, text_datum};
 use crate::pg_function;
 use crate::scope::options::Options;
-use crate::scope::{Step, apply, enable, facts, plan};
+use crate::scope::{Step, apply, facts, lock_and_enable, planned};
 use crate::spi;
 use overrides::Overrides;
 use propose::{Proposal, Schema, Table, propose};
@@ -101,7 +101,7 @@ fn show<'a>(proposals: &[(&'a Table, Proposal)], wanted: &Wanted) -> Result<Vec<
     for (table, proposal) in proposals {
         let steps = match proposal {
             Proposal::Scope { .. } | Proposal::ByParent { .. } => {
-                plan::plan(&facts::read(table.oid.into(), Some(&column(table, wanted)))?, &wanted.of(proposal))?
+                planned(&facts::read(table.oid.into(), Some(&column(table, wanted)))?, &wanted.of(proposal))?
             }
             _ => Vec::new(),
         };
@@ -119,16 +119,12 @@ fn enable_all<'a>(
     refuse_open_questions(schema, proposals)?;
     let chosen: Vec<_> =
         proposals.iter().filter(|(_, p)| matches!(p, Proposal::Scope { .. } | Proposal::ByParent { .. })).collect();
-    let mut oids: Vec<u32> = chosen.iter().map(|(table, _)| table.oid).collect();
-    oids.sort_unstable();
-    for oid in oids {
-        apply::lock(oid.into())?;
-    }
+    apply::lock_all(chosen.iter().map(|(table, _)| table.oid).collect())?;
     let mut rows = Vec::new();
     for (n, (table, proposal)) in chosen.iter().enumerate() {
         let size = if table.rows < 0 { String::new() } else { format!(", about {} rows", table.rows) };
         pgrx::notice!("scoping table {} of {}: {}{size}", n + 1, chosen.len(), table.qualified);
-        let steps = enable(&facts::read(table.oid.into(), Some(&column(table, wanted)))?, &wanted.of(proposal))?;
+        let steps = lock_and_enable(table.oid.into(), &column(table, wanted), &wanted.of(proposal))?;
         if !steps.is_empty() {
             rows.extend(numbered(table, proposal, steps));
         }
