@@ -33,6 +33,9 @@ pub mod raw {
         pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn SPI_connect() -> c_int;
+        pub fn SPI_connect_ext(options: c_int) -> c_int;
+        pub fn SPI_commit();
+        pub fn EnsurePortalSnapshotExists();
         pub fn SPI_finish() -> c_int;
         pub fn SPI_execute_with_args(
             sql: *const c_char,
@@ -302,6 +305,12 @@ impl Call {
     pub fn text(self, n: usize) -> Option<String> {
         // SAFETY: the declaration says text; text_to_cstring detoasts.
         self.arg(n).and_then(|d| text_of(unsafe { pg_sys::text_to_cstring(d.cast_mut_ptr()) }))
+    }
+
+    /// An argument of type name.
+    pub fn name(self, n: usize) -> Option<String> {
+        // SAFETY: a name datum points to NUL-terminated text of at most 64 bytes.
+        self.arg(n).and_then(|d| text_of(d.cast_mut_ptr()))
     }
 
     pub fn result(self, value: Option<pg_sys::Datum>) -> pg_sys::Datum {

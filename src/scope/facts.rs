@@ -14,6 +14,7 @@ pub struct Facts {
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
+    pub table_quoted: String,
     /// Schema and table as PostgreSQL quotes them, and that as a string literal.
     pub qualified: String,
     pub literal: String,

@@ -5,6 +5,7 @@ SELECT jsonb_build_object(
     'schema', n.nspname,
     'schema_quoted', quote_ident(n.nspname),
     'table', c.relname,
+    'table_quoted', quote_ident(c.relname),
     'qualified', format('%I.%I', n.nspname, c.relname),
     'literal', quote_literal(format('%I.%I', n.nspname, c.relname)),
     'kind', c.relkind,

@@ -2,6 +2,7 @@
 //! `undo` are pure, `apply` runs what they say. Enable, dry run, repair and disable are readers of the same plan.
 
 mod apply;
+mod backfill;
 mod facts;
 mod options;
 mod plan;

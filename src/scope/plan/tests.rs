@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// An empty, ordinary table with the given names.
 fn facts(table: &str, column: &str, change: impl FnOnce(&mut Value)) -> Facts {
     let mut json = json!({
-        "schema": "public", "schema_quoted": "public", "table": table, "qualified": format!("public.{table}"),
+        "schema": "public", "schema_quoted": "public", "table": table, "table_quoted": table, "qualified": format!("public.{table}"),
         "literal": format!("'public.{table}'"), "kind": "r", "temporary": false, "system": false, "is_child": false,
         "has_children": false, "row_security": false, "force_row_security": false, "column_name": column,
         "column_quoted": column, "column_literal": format!("'{column}'"), "column": null, "foreign_keys": [],
