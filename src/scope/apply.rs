@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::pg::{as_superuser, boundary, raw, replace_errors, without_force};
 use crate::scope::Step;
-use crate::scope::facts::Facts;
+use crate::scope::facts::{Column, Facts};
 use crate::scope::options::Options;
 use crate::scope::refuse::conflict;
 use crate::scope::undo::Original;
@@ -24,7 +24,8 @@ pub fn lock(target: pg_sys::Oid) -> Result<(), Error> {
 /// that would break it are looked for, to name the reason instead of the constraint.
 pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
     for step in steps {
-        if step.kind == "not null" || (step.kind == "foreign key" && facts.rows.any) {
+        let checked = facts.column.as_ref().is_some_and(Column::has_no_null);
+        if (step.kind == "not null" && !checked) || (step.kind == "foreign key" && facts.rows.any) {
             check_rows(facts)?;
         }
         let execute = || spi::execute(&step.sql, &[]);

@@ -55,12 +55,26 @@ pub struct Column {
     pub not_valid: Option<String>,
     pub generated: bool,
     pub default: Option<String>,
+    /// CHECK constraints that say no more than that it is not NULL.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Check {
+    pub quoted: String,
+    pub validated: bool,
 }
 
 impl Column {
     /// Whether no row has a NULL here.
     pub fn is_filled(&self) -> bool {
         self.not_null && self.not_valid.is_none()
+    }
+
+    /// The same, or a CHECK says so: then SET NOT NULL need not look.
+    pub fn has_no_null(&self) -> bool {
+        self.is_filled() || self.checks.iter().any(|c| c.validated)
     }
 }
 
@@ -150,7 +164,7 @@ fn rows(facts: &Facts) -> Rows {
     let without_organization = any
         && match &facts.column {
             None => true,
-            Some(column) if column.is_filled() => false,
+            Some(column) if column.has_no_null() => false,
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }

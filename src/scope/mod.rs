@@ -14,7 +14,7 @@ use crate::error::{Error, TableName};
 use crate::pg::text_datum;
 use crate::pg_function;
 use facts::{Facts, Registered};
-use options::Options;
+use options::{Locks, Options};
 use pgrx::pg_sys;
 use serde::Serialize;
 use undo::Original;
@@ -24,6 +24,8 @@ use undo::Original;
 pub struct Step {
     pub step: usize,
     pub kind: &'static str,
+    /// NULL for a note: nothing to run.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub sql: String,
     pub lock: &'static str,
     pub reason: String,
@@ -46,10 +48,14 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
-            facts::read(target, Some(column)).and_then(|facts| plan::plan(&facts, &options))
+            let facts = facts::read(target, Some(column))?;
+            if options.locks == Locks::Low { plan::low(&facts, &options) } else { plan::plan(&facts, &options) }
         }
         "enable" => {
             let options = Options::parse(options)?;
+            if options.locks == Locks::Low {
+                return Err(refuse::one_transaction(target));
+            }
             apply::lock(target)?;
             enable(&facts::read(target, Some(column))?, &options)
         }

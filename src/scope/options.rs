@@ -30,6 +30,15 @@ pub enum Index {
     None,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Locks {
+    #[default]
+    Normal,
+    /// Of a plan: as statements to run one by one, none of which locks the table for long.
+    Low,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -39,6 +48,8 @@ pub struct Options {
     pub on_delete: OnDelete,
     pub unique: Unique,
     pub index: Index,
+    #[serde(skip_serializing)]
+    pub locks: Locks,
 }
 
 impl Options {
@@ -47,7 +58,7 @@ impl Options {
             table: None,
             message: "invalid scoping options".into(),
             detail: sentence(&e.to_string()),
-            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none).".into(),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"locks\" (normal, low; of a plan).".into(),
         })
     }
 }

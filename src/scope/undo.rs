@@ -3,7 +3,7 @@
 use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
-use crate::scope::plan::{becomes_scoped, scoped_definition};
+use crate::scope::plan::{becomes_scoped, is_prepared, prepared, scoped_definition};
 use serde::{Deserialize, Serialize};
 
 /// Kept in the registry when a table is scoped.
@@ -52,8 +52,10 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
             column: facts.column.as_ref().map(|c| OriginalColumn {
                 not_null: c.is_filled(),
                 not_valid: c.not_valid.clone(),
-                default: c.default.clone(),
+                // What the way of short locks has done is scoping's already.
+                default: c.default.clone().filter(|_| !prepared(facts)),
             }),
+            added: prepared_objects(facts),
             ..Original::default()
         },
     };
@@ -70,6 +72,12 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
         }
     }
     original
+}
+
+fn prepared_objects(facts: &Facts) -> Vec<Added> {
+    let keys = facts.foreign_keys.iter().map(|k| Added { quoted: k.quoted.clone(), constraint: true });
+    let indexes = facts.indexes.iter().map(|i| Added { quoted: i.quoted.clone(), constraint: false });
+    keys.chain(indexes).filter(|a| is_prepared(&a.quoted)).collect()
 }
 
 /// What a step adds, if it is a foreign key or an index.

@@ -56,8 +56,8 @@ struct Backfill {
     pages: u64,
 }
 
-/// Rows that others write meanwhile without an organization are filled by another pass, but not for ever.
-const PASSES: usize = 5;
+/// Rows that others write meanwhile are filled by another pass, but not for ever.
+const PASSES: usize = 10;
 
 impl Backfill {
     fn new(facts: Facts, target: pg_sys::Oid, expression: &str, batch_size: u64) -> Result<Self, Error> {
@@ -80,53 +80,65 @@ impl Backfill {
     fn run(mut self) {
         let mut remaining = self.progress.rows_total;
         for pass in 0..PASSES {
-            let before = self.progress.rows_done;
+            let (filled, missed) = if remaining == 0 { (0, 0) } else { self.pass(pass == 0) };
             if remaining > 0 {
-                self.pass(pass == 0);
                 remaining = count(&self.leaves, &self.facts.column_quoted).1;
             }
-            if remaining == 0 || (pass > 0 && self.progress.rows_done == before) {
+            // The first may have begun in the middle.
+            if remaining == 0 || (pass > 0 && filled + missed == 0) {
                 break;
             }
         }
         self.progress.finish(remaining);
     }
 
-    /// Over all pages, the first time from where an earlier call stood.
-    fn pass(&mut self, first: bool) {
+    /// Over all pages, the first time from where an earlier call stood: rows filled, and rows missed.
+    fn pass(&mut self, first: bool) -> (u64, u64) {
+        let mut sum = (0, 0);
         for leaf in self.leaves.clone() {
             let mut block = if first { self.progress.first_block(&leaf) } else { 0 };
             // It may have grown: by the rows that this very backfill has moved, which are filled, and by new ones.
             let end = if first { leaf.blocks } else { blocks(&leaf) };
             while block < end {
                 let next = (block + self.pages).min(end);
-                self.batch(&leaf, block, next, first);
+                let (filled, missed) = self.batch(&leaf, block, next, first);
+                sum = (sum.0 + filled, sum.1 + missed);
                 block = next;
             }
         }
+        sum
     }
 
-    fn batch(&mut self, leaf: &Leaf, from: u64, to: u64, first: bool) {
-        in_short_memory(|| {
-            let filled = without_force(|| spi::execute(&self.update(leaf, from, to), &[]));
+    fn batch(&mut self, leaf: &Leaf, from: u64, to: u64, first: bool) -> (u64, u64) {
+        let counts = in_short_memory(|| {
+            let counts = without_force(|| spi::query(&self.update(leaf, from, to), &[])).unwrap_or_default();
+            let (filled, missed) = counts.split_once(' ').unwrap_or_default();
+            let (filled, missed) = (filled.parse().unwrap_or(0), missed.parse().unwrap_or(0));
             if first || filled > 0 {
                 self.progress.add(leaf, from, to, filled, first);
             }
+            (filled, missed)
         });
         commit();
         progress::lock(self.progress.target);
+        counts
     }
 
     /// Joined by the row's address, so that the expression is evaluated once a row, and a row for which it is NULL is
-    /// not written. Inside, the table has the name that the caller knows, also where it is a partition.
+    /// not written. A row that somebody else updates at this moment has moved, and is missed. Inside, the table has the
+    /// name that the caller knows, also where it is a partition.
     fn update(&self, leaf: &Leaf, from: u64, to: u64) -> String {
         let (table, column, value) = (&leaf.qualified, &self.facts.column_quoted, &self.value);
         let name = &self.facts.table_quoted;
         format!(
-            "UPDATE ONLY {table} AS t SET {column} = filled.organization FROM ( \
-             SELECT ctid AS address, CAST(({value}) AS uuid) AS organization FROM ONLY {table} AS {name} \
-             WHERE {name}.ctid >= '({from},0)' AND {name}.ctid < '({to},0)' AND {name}.{column} IS NULL OFFSET 0) filled \
-             WHERE t.ctid = filled.address AND filled.organization IS NOT NULL"
+            "WITH known AS MATERIALIZED ( \
+                 SELECT ctid AS address, CAST(({value}) AS uuid) AS organization FROM ONLY {table} AS {name} \
+                 WHERE {name}.ctid >= '({from},0)' AND {name}.ctid < '({to},0)' AND {name}.{column} IS NULL), \
+             filled AS ( \
+                 UPDATE ONLY {table} AS t SET {column} = known.organization FROM known \
+                 WHERE t.ctid = known.address AND known.organization IS NOT NULL RETURNING 1) \
+             SELECT f.n || ' ' || (k.n - f.n) \
+             FROM (SELECT count(*) AS n FROM filled) f, (SELECT count(organization) AS n FROM known) k"
         )
     }
 }

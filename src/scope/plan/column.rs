@@ -1,6 +1,6 @@
 //! The organization column: there, filled, defaulted, NOT NULL, and a key to orgscope.organization.
 
-use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE};
+use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, is_prepared};
 use crate::scope::facts::Column;
 use crate::scope::options::OnDelete;
 use uuid::Uuid;
@@ -38,6 +38,11 @@ impl Plan<'_> {
                 &change,
                 "a row without an organization would be nobody's and everybody's",
             );
+        }
+        let checks = self.facts.column.iter().flat_map(|c| &c.checks);
+        for check in checks.filter(|c| is_prepared(&c.quoted)) {
+            let change = format!("DROP CONSTRAINT {}", check.quoted);
+            self.alter("not null", EXCLUSIVE, &change, "it has spared SET NOT NULL from reading the table");
         }
     }
 

@@ -1,6 +1,7 @@
 //! From facts to steps. Pure: the same facts give the same plan, and the facts of a scoped table give none.
 
 mod column;
+mod low;
 mod protect;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use crate::scope::facts::Facts;
 use crate::scope::options::Options;
 use crate::scope::refuse;
 
+pub use low::{is_prepared, low, prepared};
 pub use unique::{becomes_scoped, scoped_definition};
 
 const EXCLUSIVE: &str = "ACCESS EXCLUSIVE";

@@ -218,3 +218,56 @@ fn nobody_waits_longer_than_a_batch() {
     run(&mut world.owner(), &call(ORG, 100));
     assert_eq!(one(&mut world.superuser(), "SELECT count(*) FROM event WHERE organization_id IS NULL"), "0");
 }
+
+/// The statements of the low-lock plan, one by one as the owner, while others read and write.
+#[test]
+fn the_low_lock_plan_scopes_a_table_in_use() {
+    let world = world("backfill_low", 300_000);
+    let before = dump(&world);
+    let mut owner = world.owner();
+    let options = format!("'{{\"locks\": \"low\", \"backfill\": {}}}'", ORG.replace('\'', "\""));
+    let enable = format!("SELECT orgscope.enable_org_scoping('event', options => {options})");
+    refused(&mut owner, "OS005", &enable);
+    let plan = format!("SELECT kind, lock, sql FROM orgscope.plan_org_scoping('event', options => {options})");
+    let steps = rows(&mut owner, &plan);
+    let kinds: Vec<_> = steps.iter().map(|s| s.split('|').next().unwrap()).collect();
+    let expected = ["column", "default", "backfill", "not null", "backfill", "not null", "foreign key", "foreign key"];
+    assert_eq!(kinds, [&expected[..], &["index", "enable"]].concat());
+    let ((), longest) = in_use(&world, || {
+        for step in &steps {
+            run(&mut owner, step.splitn(3, '|').nth(2).unwrap());
+        }
+    });
+    assert!(longest < Duration::from_millis(800), "waited {longest:?}");
+    assert_eq!(one(&mut owner, "SELECT protected FROM orgscope.scoped_tables"), "t");
+    assert_eq!(rows(&mut owner, "SELECT sql FROM orgscope.enable_org_scoping('event')"), [""; 0], "nothing is left");
+    assert_eq!(rows_under(&mut world.app(), B, "SELECT count(*) FROM event"), ["0"]);
+    // Disable takes away what was made before enable as well: only the column stays.
+    run(&mut owner, "SELECT orgscope.disable_org_scoping('event'); ALTER TABLE event DROP COLUMN organization_id");
+    assert_same(&before, &dump(&world), "disable");
+}
+
+/// Stopped between two statements, a new plan has what is left.
+#[test]
+fn a_low_lock_plan_can_be_taken_up_again() {
+    let world = world("backfill_again", 100);
+    let mut owner = world.owner();
+    let before = dump(&world);
+    let plan = format!(
+        "SELECT sql FROM orgscope.plan_org_scoping('event', options => '{{\"locks\": \"low\", \"backfill\": {}}}')",
+        ORG.replace('\'', "\"")
+    );
+    let mut last = usize::MAX;
+    loop {
+        let steps = rows(&mut owner, &plan);
+        assert!(steps.len() < last, "{steps:#?}");
+        last = steps.len();
+        run(&mut owner, &steps[0]);
+        if steps.len() == 1 {
+            break;
+        }
+    }
+    assert_eq!(one(&mut owner, "SELECT protected FROM orgscope.scoped_tables"), "t");
+    run(&mut owner, "SELECT orgscope.disable_org_scoping('event'); ALTER TABLE event DROP COLUMN organization_id");
+    assert_same(&before, &dump(&world), "disable");
+}
