@@ -31,6 +31,13 @@ pub mod raw {
         pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
         pub fn ReThrowError(error: *mut pg_sys::ErrorData);
         pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
+        pub fn LockAcquire(
+            tag: *const pg_sys::LOCKTAG,
+            mode: c_int,
+            session: bool,
+            no_wait: bool,
+        ) -> pg_sys::LockAcquireResult::Type;
+        pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;

@@ -27,7 +27,7 @@ CREATE VIEW orgscope.backfill_progress AS
            CASE WHEN b.finished_at IS NULL AND b.blocks_done > b.blocks_skipped
                 THEN (b.updated_at - b.started_at) * ((b.blocks_total - b.blocks_done)::float8 / (b.blocks_done - b.blocks_skipped))
            END AS eta,
-           -- Every batch holds this lock to its end.
+           -- Held from the first batch to the last.
            EXISTS (SELECT FROM pg_catalog.pg_locks l
                    WHERE l.locktype = 'advisory' AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
                      AND l.classid = 1869768563 AND l.objid = b.target::oid AND l.objsubid = 2 AND l.pid = b.pid) AS running

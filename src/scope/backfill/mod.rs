@@ -1,6 +1,7 @@
 //! `orgscope.backfill_org`: gives the rows of a big table their organization, in batches of neighbouring pages, each
 //! committed before the next one begins. A batch reads its own pages only, and whatever is committed stays done.
 
+mod lock;
 mod progress;
 
 use crate::error::Error;
@@ -30,6 +31,7 @@ pg_function! {
             return Err(unfit(&facts, "The expression is null, or the batch size is not positive.", "Give both."));
         };
         Backfill::new(with_column(facts, target)?, target, &expression, batch_size)?.run();
+        lock::release();
         // SAFETY: closes the connection opened above.
         unsafe { boundary(|| raw::SPI_finish()) };
         Ok(None)
@@ -65,7 +67,7 @@ impl Backfill {
             Ok(org) => format!("'{org}'"),
             Err(_) => expression.to_owned(),
         };
-        if !progress::lock(target) {
+        if !lock::take(target) {
             let hint = "See orgscope.backfill_progress; wait for it, or stop it.";
             return Err(unfit(&facts, "Another session is filling it at this moment.", hint));
         }
@@ -120,7 +122,6 @@ impl Backfill {
             (filled, missed)
         });
         commit();
-        progress::lock(self.progress.target);
         counts
     }
 

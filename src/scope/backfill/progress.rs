@@ -6,17 +6,6 @@ use crate::spi;
 use pgrx::pg_sys;
 use std::time::{Duration, Instant};
 
-/// Says that the table is being filled: held to the end of the transaction, looked at by orgscope.backfill_progress.
-/// Its number is there too: "orgs" as four bytes.
-const LOCK: i32 = i32::from_be_bytes(*b"orgs");
-
-/// False if another session is at it.
-pub fn lock(target: pg_sys::Oid) -> bool {
-    let sql = "SELECT pg_try_advisory_xact_lock($1::int4, $2::int4)::text";
-    let args = [LOCK.to_string(), (target.to_u32() as i32).to_string()];
-    spi::query(sql, &args.each_ref().map(|a| Some(a.as_str()))).as_deref() == Some("true")
-}
-
 /// The first block not done of a leaf; leaves that sort before it are done.
 #[derive(Clone, Copy)]
 struct Place {
