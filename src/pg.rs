@@ -314,6 +314,12 @@ impl Call {
         self.arg(n).and_then(|d| text_of(unsafe { pg_sys::text_to_cstring(d.cast_mut_ptr()) }))
     }
 
+    /// As text that reads back as the same time.
+    pub fn timestamptz(self, n: usize) -> Option<String> {
+        // SAFETY: timestamptz_to_str returns a buffer of its own, with the zone in it.
+        self.arg(n).and_then(|d| text_of(unsafe { pg_sys::timestamptz_to_str(d.value() as i64) }))
+    }
+
     /// An argument of type name.
     pub fn name(self, n: usize) -> Option<String> {
         // SAFETY: a name datum points to NUL-terminated text of at most 64 bytes.

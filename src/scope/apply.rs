@@ -24,9 +24,10 @@ pub fn lock(target: pg_sys::Oid) -> Result<(), Error> {
 /// that would break it are looked for, to name the reason instead of the constraint.
 pub fn run(facts: &Facts, steps: &[Step]) -> Result<(), Error> {
     for step in steps {
-        let checked = facts.column.as_ref().is_some_and(Column::has_no_null);
-        if (step.kind == "not null" && !checked) || (step.kind == "foreign key" && facts.rows.any) {
-            check_rows(facts)?;
+        match step.kind {
+            "not null" if !facts.column.as_ref().is_some_and(Column::has_no_null) => check_filled(facts)?,
+            "foreign key" => check_known(facts)?,
+            _ => {}
         }
         let execute = || spi::execute(&step.sql, &[]);
         match step.kind {
@@ -61,24 +62,36 @@ fn unique_errors(facts: &Facts) -> [(&'static str, Error); 3] {
     [("23505", duplicates()), ("23P01", duplicates()), ("42704", no_operators)]
 }
 
-fn check_rows(facts: &Facts) -> Result<(), Error> {
+fn check_filled(facts: &Facts) -> Result<(), Error> {
+    if !facts.rows.any {
+        return Ok(());
+    }
+    let sql = format!("SELECT count(*)::text FROM ONLY {} WHERE {} IS NULL", facts.qualified, facts.column_quoted);
+    match count(&sql) {
+        0 => Ok(()),
+        missing => {
+            let detail = format!("The backfill leaves {missing} row(s) without an organization.");
+            Err(conflict(facts, &detail, "Give an expression that is not NULL for any row.".into()))
+        }
+    }
+}
+
+fn check_known(facts: &Facts) -> Result<(), Error> {
     if !facts.rows.any {
         return Ok(());
     }
     let (table, column) = (&facts.qualified, &facts.column_quoted);
-    let missing = count(&format!("SELECT count(*)::text FROM ONLY {table} WHERE {column} IS NULL"));
-    if missing > 0 {
-        let detail = format!("The backfill leaves {missing} row(s) without an organization.");
-        return Err(conflict(facts, &detail, "Give an expression that is not NULL for any row.".into()));
+    let sql = format!(
+        "SELECT count(*)::text FROM ONLY {table} t WHERE t.{column} IS NOT NULL \
+         AND NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
+    );
+    match count(&sql) {
+        0 => Ok(()),
+        unknown => {
+            let detail = format!("The organization of {unknown} row(s) is not in orgscope.organization.");
+            Err(conflict(facts, &detail, "Create the missing organizations first.".into()))
+        }
     }
-    let unknown = count(&format!(
-        "SELECT count(*)::text FROM ONLY {table} t WHERE NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
-    ));
-    if unknown > 0 {
-        let detail = format!("The organization of {unknown} row(s) is not in orgscope.organization.");
-        return Err(conflict(facts, &detail, "Create the missing organizations first.".into()));
-    }
-    Ok(())
 }
 
 /// Counts as the superuser: no row security may hide a row from the check.

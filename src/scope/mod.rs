@@ -11,8 +11,8 @@ mod registry;
 mod undo;
 
 use crate::error::{Error, TableName};
-use crate::pg::text_datum;
-use crate::pg_function;
+use crate::pg::{as_superuser, text_datum};
+use crate::{pg_function, spi};
 use facts::{Facts, Registered};
 use options::{Locks, Options};
 use pgrx::pg_sys;
@@ -41,6 +41,18 @@ pg_function! {
         let steps = run(&verb, target, &column, &options)?;
         let json = serde_json::to_string(&steps).map_err(|e| Error::Internal { what: e.to_string() })?;
         Ok(Some(text_datum(&json)))
+    }
+}
+
+pg_function! {
+    /// `orgscope.run_readiness(since timestamptz) → text`: one object per observed table, as JSON. Reads as the superuser
+    /// what belongs to the caller's tables.
+    fn orgscope_run_readiness(call) {
+        // SAFETY: reads this backend's current user.
+        let role = unsafe { pg_sys::GetUserId() }.to_u32().to_string();
+        let since = call.timestamptz(0).unwrap_or_else(|| "-infinity".into());
+        let json = as_superuser(|| spi::query(include_str!("readiness.sql"), &[Some(&role), Some(&since)]));
+        Ok(json.map(|json| text_datum(&json)))
     }
 }
 

@@ -32,6 +32,15 @@ pub enum Index {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Nothing is refused and nothing hidden: what enforcing would do is recorded.
+    Observe,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Locks {
     #[default]
     Normal,
@@ -48,6 +57,7 @@ pub struct Options {
     pub on_delete: OnDelete,
     pub unique: Unique,
     pub index: Index,
+    pub mode: Mode,
     #[serde(skip_serializing)]
     pub locks: Locks,
 }
@@ -58,7 +68,7 @@ impl Options {
             table: None,
             message: "invalid scoping options".into(),
             detail: sentence(&e.to_string()),
-            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"locks\" (normal, low; of a plan).".into(),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"mode\" (enforce, observe), \"locks\" (normal, low; of a plan).".into(),
         })
     }
 }

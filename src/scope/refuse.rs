@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::guard::table_name;
 use crate::scope::facts::Facts;
-use crate::scope::options::Options;
+use crate::scope::options::{Mode, Options};
 use pgrx::pg_sys;
 
 /// Is it a table that can be scoped by this column at all?
@@ -57,7 +57,7 @@ pub fn unfit(facts: &Facts) -> Result<(), Error> {
 
 /// Existing rows must be somebody's, and only the caller knows whose.
 pub fn unfilled(facts: &Facts, options: &Options) -> Result<(), Error> {
-    if !facts.rows.without_organization || options.backfill.is_some() {
+    if !facts.rows.without_organization || options.backfill.is_some() || options.mode == Mode::Observe {
         return Ok(());
     }
     let column = &facts.column_name;

@@ -30,6 +30,9 @@ impl Plan<'_> {
             let change = format!("ALTER COLUMN {column} SET DEFAULT orgscope.current_org()");
             self.alter("default", EXCLUSIVE, &change, "a program need not know the column: the context fills it");
         }
+        if self.observes() {
+            return self.nullable();
+        }
         if !self.facts.column.as_ref().is_some_and(Column::is_filled) {
             let change = format!("ALTER COLUMN {column} SET NOT NULL");
             self.alter(

@@ -3,6 +3,7 @@
 //!
 //! Constraints and indexes made here have names of their own kind, by which enable knows them for scoping's.
 
+use super::observe;
 use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, becomes_scoped};
 use crate::error::Error;
 use crate::scope::Step;
@@ -31,6 +32,7 @@ pub fn prepared(facts: &Facts) -> bool {
 pub fn low(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     refuse::unfit(facts)?;
     refuse::unfilled(facts, options)?;
+    observe::dormant(facts, options)?;
     let mut plan = Plan { facts, options, steps: Vec::new() };
     plan.low_column();
     plan.low_not_null();
@@ -68,7 +70,10 @@ impl Plan<'_> {
     /// SET NOT NULL reads the whole table under the strongest lock, unless a valid CHECK says the same.
     fn low_not_null(&mut self) {
         let checks = self.facts.column.as_ref().map_or(&[][..], |c| &c.checks);
-        if self.facts.column.as_ref().is_some_and(Column::is_filled) || checks.iter().any(|k| k.validated) {
+        if self.observes()
+            || self.facts.column.as_ref().is_some_and(Column::is_filled)
+            || checks.iter().any(|k| k.validated)
+        {
             return;
         }
         let name = match checks.first() {
@@ -131,7 +136,7 @@ impl Plan<'_> {
 
     fn low_enable(&mut self) -> Result<(), Error> {
         let facts = self.facts;
-        let unique = self.options.unique == Unique::Auto;
+        let unique = self.options.unique == Unique::Auto && !self.observes();
         for index in facts.indexes.iter().filter(|i| unique && becomes_scoped(i)) {
             let reason = format!(
                 "the next step builds {} anew under its lock; the option {{\"unique\": \"keep\"}} leaves it as it is",

@@ -2,6 +2,7 @@
 
 mod column;
 mod low;
+mod observe;
 mod protect;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ const ROW_EXCLUSIVE: &str = "ROW EXCLUSIVE";
 pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     refuse::unfit(facts)?;
     refuse::unfilled(facts, options)?;
+    observe::dormant(facts, options)?;
     let mut plan = Plan { facts, options, steps: Vec::new() };
     plan.column();
     plan.foreign_key();

@@ -91,7 +91,7 @@ proptest! {
             j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
                 "everywhere": true, "using": predicate, "check": predicate})));
             j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
-                "definition": g.create("public.t", &format!("'{column}'")), "always": true, "ours": true})).collect());
+                "definition": g.create("public.t", &format!("'{column}'"), false), "always": true, "ours": true})).collect());
         });
         prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
         let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default());

@@ -6,7 +6,8 @@ use crate::scope::options;
 
 impl Plan<'_> {
     pub(super) fn uniques(&mut self) {
-        if self.options.unique == options::Unique::Keep {
+        // Observed, what is unique stays so: enforcing changes it.
+        if self.options.unique == options::Unique::Keep || self.observes() {
             return;
         }
         let facts = self.facts;
@@ -34,8 +35,10 @@ impl Plan<'_> {
 
     /// Needed unless an index leads with the column already, or one that this plan makes will.
     pub(super) fn index(&mut self) {
-        let leads =
-            |i: &Index| i.usable && (i.leads || (self.options.unique == options::Unique::Auto && becomes_scoped(i)));
+        let leads = |i: &Index| {
+            i.usable
+                && (i.leads || (self.options.unique == options::Unique::Auto && !self.observes() && becomes_scoped(i)))
+        };
         if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
             return;
         }
