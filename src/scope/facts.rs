@@ -5,6 +5,7 @@ use crate::guard::table_name;
 use crate::pg::{self, as_superuser};
 use crate::scope::options::Options;
 use crate::scope::undo::Original;
+use crate::scope::views::{self, Readers};
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
@@ -37,6 +38,8 @@ pub struct Facts {
     pub registered: Option<Registered>,
     #[serde(default)]
     pub rows: Rows,
+    #[serde(default)]
+    pub readers: Readers,
 }
 
 /// What the table holds; asked of the table itself.
@@ -139,11 +142,13 @@ pub struct Registered {
 pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     let oid = target.to_u32().to_string();
     require_owner(target)?;
+    let role = views::current_role();
     as_superuser(|| {
         let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
         let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
         let mut facts: Facts =
             serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
+        facts.readers = views::read(&oid, &role)?;
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
         }

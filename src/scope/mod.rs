@@ -9,6 +9,7 @@ mod plan;
 mod refuse;
 mod registry;
 mod undo;
+mod views;
 
 use crate::error::{Error, TableName};
 use crate::pg::{as_superuser, text_datum};
@@ -27,6 +28,7 @@ pub struct Step {
     /// NULL for a note: nothing to run.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sql: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub lock: &'static str,
     pub reason: String,
 }
@@ -61,7 +63,8 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
         "plan" => {
             let options = Options::parse(options)?;
             let facts = facts::read(target, Some(column))?;
-            if options.locks == Locks::Low { plan::low(&facts, &options) } else { plan::plan(&facts, &options) }
+            let steps = if options.locks == Locks::Low { plan::low } else { plan::plan };
+            Ok(with_notes(steps(&facts, &options)?, views::notes(&facts, &options)))
         }
         "enable" => {
             let options = Options::parse(options)?;
@@ -81,6 +84,14 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
         }
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
+}
+
+/// What a plan has to say beside its steps.
+fn with_notes(mut steps: Vec<Step>, notes: Vec<String>) -> Vec<Step> {
+    for reason in notes {
+        steps.push(Step { step: steps.len() + 1, kind: "note", sql: String::new(), lock: "", reason });
+    }
+    steps
 }
 
 fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {

@@ -41,6 +41,16 @@ pub enum Mode {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+pub enum Views {
+    /// The plan tells which views read around row security.
+    #[default]
+    Report,
+    /// They become security_invoker, where the caller may.
+    Invoker,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Locks {
     #[default]
     Normal,
@@ -58,6 +68,8 @@ pub struct Options {
     pub unique: Unique,
     pub index: Index,
     pub mode: Mode,
+    pub views: Views,
+    pub allow_matviews: bool,
     #[serde(skip_serializing)]
     pub locks: Locks,
 }
@@ -68,7 +80,7 @@ impl Options {
             table: None,
             message: "invalid scoping options".into(),
             detail: sentence(&e.to_string()),
-            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"mode\" (enforce, observe), \"locks\" (normal, low; of a plan).".into(),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"mode\" (enforce, observe), \"views\" (report, invoker), \"allow_matviews\" (false, true), \"locks\" (normal, low; of a plan).".into(),
         })
     }
 }

@@ -4,6 +4,7 @@ use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
 use crate::scope::plan::{becomes_scoped, is_prepared, prepared, scoped_definition};
+use crate::scope::views::Changed;
 use serde::{Deserialize, Serialize};
 
 /// Kept in the registry when a table is scoped.
@@ -15,6 +16,9 @@ pub struct Original {
     pub column: Option<OriginalColumn>,
     pub added: Vec<Added>,
     pub replaced: Vec<Replaced>,
+    /// Views that were made security_invoker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<Changed>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -59,6 +63,10 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
             ..Original::default()
         },
     };
+    for view in facts.readers.found.iter().filter(|v| steps.iter().any(|s| s.sql == v.set_invoker())) {
+        original.views.retain(|v| v.qualified != view.qualified);
+        original.views.push(Changed { qualified: view.qualified.clone(), invoker: view.invoker.clone() });
+    }
     original.added.extend(steps.iter().filter_map(added));
     let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
     for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
@@ -111,6 +119,7 @@ fn columns(index: &Index) -> String {
 pub fn undo(facts: &Facts, original: &Original) -> Vec<Step> {
     let table = &facts.qualified;
     let mut steps: Vec<(&'static str, String)> = Vec::new();
+    steps.extend(original.views.iter().filter_map(|v| v.restore(facts)).map(|sql| ("view", sql)));
     for trigger in facts.triggers.iter().filter(|t| t.ours) {
         steps.push(("guard", format!("DROP TRIGGER {} ON {table}", trigger.quoted)));
     }

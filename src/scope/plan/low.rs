@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::scope::Step;
 use crate::scope::facts::{Column, Facts};
 use crate::scope::options::{Index, Locks, OnDelete, Options, Unique};
-use crate::scope::refuse;
+use crate::scope::{refuse, views};
 
 const SHARE_UPDATE_EXCLUSIVE: &str = "SHARE UPDATE EXCLUSIVE";
 const KEY: &str = "orgscope_fkey";
@@ -33,6 +33,7 @@ pub fn low(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     refuse::unfit(facts)?;
     refuse::unfilled(facts, options)?;
     observe::dormant(facts, options)?;
+    views::refuse_materialized(facts, options)?;
     let mut plan = Plan { facts, options, steps: Vec::new() };
     plan.low_column();
     plan.low_not_null();
@@ -142,7 +143,7 @@ impl Plan<'_> {
                 "the next step builds {} anew under its lock; the option {{\"unique\": \"keep\"}} leaves it as it is",
                 index.quoted
             );
-            self.add("note", EXCLUSIVE, String::new(), reason);
+            self.add("note", "", String::new(), reason);
         }
         // What is left for it needs no expression.
         let options = Options { locks: Locks::Normal, backfill: None, ..self.options.clone() };

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
-use crate::scope::refuse;
+use crate::scope::{refuse, views};
 
 pub use low::{is_prepared, low, prepared};
 pub use unique::{becomes_scoped, scoped_definition};
@@ -27,6 +27,7 @@ pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     refuse::unfit(facts)?;
     refuse::unfilled(facts, options)?;
     observe::dormant(facts, options)?;
+    views::refuse_materialized(facts, options)?;
     let mut plan = Plan { facts, options, steps: Vec::new() };
     plan.column();
     plan.foreign_key();
@@ -35,6 +36,7 @@ pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     plan.row_security();
     plan.policies();
     plan.guards();
+    plan.views();
     Ok(plan.steps)
 }
 
@@ -52,6 +54,12 @@ impl Plan<'_> {
 
     fn alter(&mut self, kind: &'static str, lock: &'static str, change: &str, reason: impl Into<String>) {
         self.add(kind, lock, format!("ALTER TABLE {} {change}", self.facts.qualified), reason);
+    }
+
+    fn views(&mut self) {
+        for view in self.facts.readers.found.iter().filter(|r| r.becomes_invoker(self.options)) {
+            self.add("view", EXCLUSIVE, view.set_invoker(), "it reads with its reader's rights: row security applies");
+        }
     }
 
     /// `table_column_label` as PostgreSQL would name it, cut to 63 bytes, and not taken.

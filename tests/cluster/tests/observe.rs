@@ -262,7 +262,10 @@ fn an_observed_table_is_renamed_and_dropped_like_any_other() {
     run(&mut owner, "ALTER TABLE item RENAME TO \"it's\"");
     run(&mut world.app(), "SELECT FROM \"it's\"");
     assert_eq!(rows(&mut owner, "SELECT sql FROM orgscope.repair_org_scoping('\"it''s\"')"), [""; 0]);
-    assert_eq!(one(&mut owner, "SELECT target || ' ' || reads_without_context FROM orgscope.scoping_readiness()"), "\"it's\" 1");
+    assert_eq!(
+        one(&mut owner, "SELECT target || ' ' || reads_without_context FROM orgscope.scoping_readiness()"),
+        "\"it's\" 1"
+    );
     run(&mut owner, "DROP TABLE \"it's\"");
     assert_eq!(one(&mut owner, "SELECT count(*) FROM orgscope.scoping_readiness()"), "0");
 }
