@@ -74,7 +74,8 @@ impl Note {
 
 static NOTES: Backend<Vec<Note>> = Backend::new(Vec::new());
 
-/// More different ones than this are told apart no longer by their statement.
+/// More different ones than this are told apart by their statement and actor no longer: a standby's session, which can
+/// never write, must not grow without end.
 const MANY: usize = 1000;
 
 pub fn init() {
@@ -111,8 +112,9 @@ pub fn note(table: pg_sys::Oid, operation: &'static str, why: Why, org: Option<O
     let (name, role_name) = (qualified(table), pg::role_name(role));
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     NOTES.with(|notes| {
-        let statement = statement.filter(|_| notes.len() < MANY);
-        let same = |n: &&mut Note| n.is(key) && !n.carried && n.statement == statement && n.actor == actor;
+        let few = notes.len() < MANY;
+        let (statement, actor, reason) = (statement.filter(|_| few), actor.filter(|_| few), reason.filter(|_| few));
+        let same = |n: &&mut Note| n.is(key) && n.statement == statement && n.actor == actor;
         if let Some(note) = notes.iter_mut().find(same) {
             (note.begun, note.events, note.rows) = (begun, note.events + 1, note.rows + rows);
             return;

@@ -67,11 +67,18 @@ pub struct Options {
     pub on_delete: OnDelete,
     pub unique: Unique,
     pub index: Index,
+    #[serde(skip_serializing_if = "is_default")]
     pub mode: Mode,
+    #[serde(skip_serializing_if = "is_default")]
     pub views: Views,
+    #[serde(skip_serializing_if = "is_default")]
     pub allow_matviews: bool,
     #[serde(skip_serializing)]
     pub locks: Locks,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Options {
