@@ -60,6 +60,7 @@ pub enum Error {
     AuditImmutable { operation: &'static str },
     ColumnGone { table: Box<TableName>, column: String },
     Attached { table: Box<TableName> },
+    InTransaction,
     NotATrigger { function: &'static str },
     Internal { what: String },
 }
@@ -130,6 +131,12 @@ impl Error {
                     "Call orgscope.disable_org_scoping() for it first.",
                 )
             },
+            Self::InTransaction => report(
+                "25001",
+                "orgscope.backfill_org() cannot run inside a transaction block",
+                "It commits after each batch.",
+                "CALL it outside BEGIN, functions and DO, or give enable_org_scoping() the option \"backfill\".",
+            ),
             Self::NotATrigger { function } => report(
                 "39P01",
                 &format!("function \"orgscope.{function}\" was not called by its trigger"),
@@ -243,6 +250,7 @@ mod tests {
             Error::NotOwner { table },
             Error::ExtensionInUse { tables: 1 },
             Error::AuditImmutable { operation: "DELETE" },
+            Error::InTransaction,
         ];
         for error in all {
             let r = error.report();

@@ -31,8 +31,18 @@ pub mod raw {
         pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
         pub fn ReThrowError(error: *mut pg_sys::ErrorData);
         pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
+        pub fn LockAcquire(
+            tag: *const pg_sys::LOCKTAG,
+            mode: c_int,
+            session: bool,
+            no_wait: bool,
+        ) -> pg_sys::LockAcquireResult::Type;
+        pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn SPI_connect() -> c_int;
+        pub fn SPI_connect_ext(options: c_int) -> c_int;
+        pub fn SPI_commit();
+        pub fn EnsurePortalSnapshotExists();
         pub fn SPI_finish() -> c_int;
         pub fn SPI_execute_with_args(
             sql: *const c_char,
@@ -316,6 +326,18 @@ impl Call {
             let statement = (*context.cast::<pg_sys::EventTriggerData>()).parsetree;
             (!statement.is_null()).then(|| (*statement).type_)
         }
+    }
+
+    /// As text that reads back as the same time.
+    pub fn timestamptz(self, n: usize) -> Option<String> {
+        // SAFETY: timestamptz_to_str returns a buffer of its own, with the zone in it.
+        self.arg(n).and_then(|d| text_of(unsafe { pg_sys::timestamptz_to_str(d.value() as i64) }))
+    }
+
+    /// An argument of type name.
+    pub fn name(self, n: usize) -> Option<String> {
+        // SAFETY: a name datum points to NUL-terminated text of at most 64 bytes.
+        self.arg(n).and_then(|d| text_of(d.cast_mut_ptr()))
     }
 
     pub fn result(self, value: Option<pg_sys::Datum>) -> pg_sys::Datum {

@@ -1,8 +1,10 @@
 //! Who stepped around row security is on record.
 
 pub mod immutable;
+pub mod observed;
 pub mod writes;
 
 pub fn init() {
     writes::init();
+    observed::init();
 }

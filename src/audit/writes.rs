@@ -76,6 +76,10 @@ const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', row
      WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
         OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
 
+pub(super) fn advance() {
+    spi::query(ADVANCE, &[]);
+}
+
 /// Adds a row for each event, organization and number of rows of one statement.
 ///
 /// Only a superuser's writes are believed for a table that is not in the registry: anybody may put our triggers on a
@@ -93,7 +97,7 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
     let name = qualified(table);
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     pg::as_superuser(|| {
-        spi::query(ADVANCE, &[]);
+        advance();
         for (event, org, rows) in written {
             let org = org.map(|o| Uuid::from_bytes(o).to_string());
             let rows = rows.map(|n| n.to_string());
@@ -115,7 +119,7 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
 }
 
 /// The table as regclass prints it with an empty search_path.
-fn qualified(table: pg_sys::Oid) -> String {
+pub(super) fn qualified(table: pg_sys::Oid) -> String {
     // SAFETY: quote_qualified_identifier takes NUL-terminated names and returns a palloc'd string.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));

@@ -6,6 +6,7 @@ use crate::pg::{self, as_superuser};
 use crate::scope::keys::Key;
 use crate::scope::options::Options;
 use crate::scope::undo::Original;
+use crate::scope::views::{self, Readers};
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
@@ -16,6 +17,7 @@ pub struct Facts {
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
+    pub table_quoted: String,
     /// Schema and table as PostgreSQL quotes them, and that as a string literal.
     pub qualified: String,
     pub literal: String,
@@ -47,6 +49,8 @@ pub struct Facts {
     /// Whether the caller owns the table.
     #[serde(default)]
     pub owned: bool,
+    #[serde(default)]
+    pub readers: Readers,
 }
 
 /// What the table holds; asked of the table itself.
@@ -65,12 +69,26 @@ pub struct Column {
     pub not_valid: Option<String>,
     pub generated: bool,
     pub default: Option<String>,
+    /// CHECK constraints that say no more than that it is not NULL.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Check {
+    pub quoted: String,
+    pub validated: bool,
 }
 
 impl Column {
     /// Whether no row has a NULL here.
     pub fn is_filled(&self) -> bool {
         self.not_null && self.not_valid.is_none()
+    }
+
+    /// The same, or a CHECK says so: then SET NOT NULL need not look.
+    pub fn has_no_null(&self) -> bool {
+        self.is_filled() || self.checks.iter().any(|c| c.validated)
     }
 }
 
@@ -158,8 +176,10 @@ pub struct Registered {
 /// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
 pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     require_owner(target)?;
+    let role = views::current_role();
     let mut facts = as_superuser(|| {
         let mut facts = of_table(target, column)?;
+        facts.readers = views::read(&target.to_u32().to_string(), &role)?;
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
         }
@@ -215,7 +235,7 @@ fn rows(facts: &Facts) -> Rows {
     let without_organization = any
         && match &facts.column {
             None => true,
-            Some(column) if column.is_filled() => false,
+            Some(column) if column.has_no_null() => false,
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }

@@ -5,6 +5,7 @@ SELECT jsonb_build_object(
     'schema', n.nspname,
     'schema_quoted', quote_ident(n.nspname),
     'table', c.relname,
+    'table_quoted', quote_ident(c.relname),
     'qualified', format('%I.%I', n.nspname, c.relname),
     'literal', quote_literal(format('%I.%I', n.nspname, c.relname)),
     'kind', c.relkind,
@@ -26,7 +27,12 @@ SELECT jsonb_build_object(
             'not_valid', (SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
                           WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
-            'default', pg_get_expr(d.adbin, d.adrelid))
+            'default', pg_get_expr(d.adbin, d.adrelid),
+            'checks', COALESCE((SELECT jsonb_agg(jsonb_build_object('quoted', quote_ident(k.conname), 'validated', k.convalidated))
+                                FROM pg_constraint k
+                                WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
+                                  AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)
+                                  AND COALESCE((to_jsonb(k) ->> 'conenforced')::boolean, true)), '[]'))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum > 0 AND NOT a.attisdropped),
     'foreign_keys', COALESCE((

@@ -2,6 +2,7 @@
 //! `undo` are pure, `apply` runs what they say. Enable, dry run, repair and disable are readers of the same plan.
 
 mod apply;
+mod backfill;
 mod facts;
 mod keys;
 mod options;
@@ -10,12 +11,13 @@ mod refuse;
 mod registry;
 mod schema;
 mod undo;
+mod views;
 
 use crate::error::{Error, TableName};
-use crate::pg::text_datum;
-use crate::pg_function;
+use crate::pg::{as_superuser, text_datum};
+use crate::{pg_function, spi};
 use facts::{Facts, Registered};
-use options::Options;
+use options::{Locks, Options};
 use pgrx::pg_sys;
 use serde::Serialize;
 use undo::Original;
@@ -25,8 +27,8 @@ use undo::Original;
 pub struct Step {
     pub step: usize,
     pub kind: &'static str,
-    /// Empty for a note, which only tells.
-    #[serde(skip_serializing_if = "str::is_empty")]
+    /// NULL for a note: nothing to run.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub sql: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub lock: &'static str,
@@ -46,6 +48,18 @@ pg_function! {
     }
 }
 
+pg_function! {
+    /// `orgscope.run_readiness(since timestamptz) → text`: one object per observed table, as JSON. Reads as the superuser
+    /// what belongs to the caller's tables.
+    fn orgscope_run_readiness(call) {
+        // SAFETY: reads this backend's current user.
+        let role = unsafe { pg_sys::GetUserId() }.to_u32().to_string();
+        let since = call.timestamptz(0).unwrap_or_else(|| "-infinity".into());
+        let json = as_superuser(|| spi::query(include_str!("readiness.sql"), &[Some(&role), Some(&since)]));
+        Ok(json.map(|json| text_datum(&json)))
+    }
+}
+
 fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<Vec<Step>, Error> {
     match verb {
         "plan" => {
@@ -54,6 +68,9 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
         }
         "enable" => {
             let options = Options::parse(options)?;
+            if options.locks == Locks::Low {
+                return Err(refuse::one_transaction(target));
+            }
             lock_and_enable(target, column, &options)
         }
         "repair" => {
@@ -69,10 +86,13 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     }
 }
 
-/// The plan as it is shown: with notes about what stays as it is.
+/// The plan as it is shown: with notes about what it leaves as it is.
 fn planned(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
-    let mut steps = plan::plan(facts, options)?;
-    steps.extend(plan::notes(facts, options, steps.len() + 1));
+    let steps = if options.locks == Locks::Low { plan::low } else { plan::plan };
+    let mut steps = steps(facts, options)?;
+    for reason in plan::notes(facts, options).into_iter().chain(views::notes(facts, options)) {
+        steps.push(Step { step: steps.len() + 1, kind: "note", sql: String::new(), lock: "", reason });
+    }
     Ok(steps)
 }
 
