@@ -218,6 +218,28 @@ unsafe fn throw(thrown: Thrown) -> ! {
     std::process::abort()
 }
 
+/// A warning to the client, with its table. Not an error: PostgreSQL returns from it.
+pub fn warn(report: &Report) {
+    pg_sys::submodules::panic::ErrorReport::new(
+        pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+        report.message.clone(),
+        "orgscope",
+    )
+    .set_detail(report.detail.clone())
+    .set_hint(report.hint.clone())
+    .report(pgrx::PgLogLevel::WARNING);
+}
+
+/// The command an event trigger fires for.
+pub fn command_tag(call: Call) -> String {
+    // SAFETY: an event trigger's call carries an EventTriggerData node; any other call is refused by SQL, which knows no
+    // value of type event_trigger. The name is static.
+    unsafe {
+        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
+        text_of(pg_sys::GetCommandTagName((*data).tag)).unwrap_or_default()
+    }
+}
+
 /// MAKE_SQLSTATE of elog.h.
 pub fn sqlstate(code: &str) -> c_int {
     code.bytes()

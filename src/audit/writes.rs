@@ -71,7 +71,7 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, t
 
 /// A data-only restore loads audit rows before it sets their sequence: a row written meanwhile must not take an id that
 /// is in use.
-const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
+pub(super) const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
      FROM (SELECT pg_catalog.max(id) AS last FROM orgscope.audit_log) rows, orgscope.audit_log_id_seq sequence \
      WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
         OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
@@ -115,7 +115,7 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
 }
 
 /// The table as regclass prints it with an empty search_path.
-fn qualified(table: pg_sys::Oid) -> String {
+pub(super) fn qualified(table: pg_sys::Oid) -> String {
     // SAFETY: quote_qualified_identifier takes NUL-terminated names and returns a palloc'd string.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));

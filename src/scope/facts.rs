@@ -11,6 +11,8 @@ use serde::Deserialize;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
+    #[serde(default)]
+    pub oid: u32,
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
@@ -34,6 +36,9 @@ pub struct Facts {
     pub triggers: Vec<Trigger>,
     pub taken_names: Vec<String>,
     pub registered: Option<Registered>,
+    /// `shared` or `exempt`, when the table is declared to be outside scoping.
+    #[serde(default)]
+    pub declared: Option<String>,
     #[serde(default)]
     pub rows: Rows,
 }
@@ -122,18 +127,26 @@ pub struct Registered {
 /// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
 /// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
 pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
-    let oid = target.to_u32().to_string();
     require_owner(target)?;
     as_superuser(|| {
-        let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
-        let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
-        let mut facts: Facts =
-            serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
+        let mut facts = catalogs(target, column)?;
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
         }
         Ok(facts)
     })
+}
+
+/// What the catalogs say of a registered table, whoever is asking, and as if it were empty: rows are not read.
+pub fn inspect(target: pg_sys::Oid) -> Result<Facts, Error> {
+    as_superuser(|| catalogs(target, None))
+}
+
+fn catalogs(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+    let oid = target.to_u32().to_string();
+    let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
+    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
 }
 
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {

@@ -2,11 +2,15 @@
 //! `undo` are pure, `apply` runs what they say. Enable, dry run, repair and disable are readers of the same plan.
 
 mod apply;
+mod birth;
+mod drift;
 mod facts;
 mod options;
 mod plan;
 mod refuse;
 mod registry;
+mod share;
+mod sources;
 mod undo;
 
 use crate::error::{Error, TableName};
@@ -56,28 +60,47 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
             let (facts, registered) = registered(target)?;
             enable(&facts, &registered.options)
         }
+        "disable" if share::is_shared(target)? => share::unshare(target),
         "disable" => {
             let (facts, registered) = registered(target)?;
             disable(&facts, &registered.original)
         }
+        "share" => share::share(target),
+        "unshare" => share::unshare(target),
+        "exempt" => share::exempt(target, column),
+        "unexempt" => share::unexempt(target),
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
 }
 
 fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     let steps = plan::plan(facts, options)?;
+    let quiet = drift::quiet(facts.oid);
     apply::run(facts, &steps)?;
     if !steps.is_empty() || facts.registered.is_none() {
         apply::register(facts, &undo::original(facts, &steps), options)?;
     }
+    drop(quiet);
+    drift::settle(facts.oid)?;
     Ok(steps)
 }
 
 fn disable(facts: &Facts, original: &Original) -> Result<Vec<Step>, Error> {
     let steps = undo::undo(facts, original);
+    let _quiet = drift::quiet(facts.oid);
     apply::run(facts, &steps)?;
     apply::unregister(facts);
+    drift::forget(facts.oid);
     Ok(steps)
+}
+
+pub fn init() {
+    sources::init();
+}
+
+/// Before CREATE TABLE AS runs.
+pub fn forget_sources() {
+    sources::forget();
 }
 
 /// The locked table and what the registry says of it.

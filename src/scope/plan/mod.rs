@@ -7,6 +7,7 @@ mod tests;
 mod unique;
 
 use crate::error::Error;
+use crate::policy::SHARED;
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::options::Options;
@@ -32,6 +33,13 @@ pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     plan.policies();
     plan.guards();
     Ok(plan.steps)
+}
+
+/// The steps that are missing from a shared table.
+pub fn shared(facts: &Facts) -> Vec<Step> {
+    let mut plan = Plan { facts, options: &Options::default(), steps: Vec::new() };
+    SHARED.iter().for_each(|guard| plan.guard(guard));
+    plan.steps
 }
 
 struct Plan<'a> {
