@@ -355,6 +355,21 @@ pub fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
     with_security(Some(pg_sys::BOOTSTRAP_SUPERUSERID.into()), restricted, f)
 }
 
+/// Runs `f` under the search_path that our functions have, for SQL that is not called through one of them.
+pub fn with_pinned_search_path<R>(f: impl FnOnce() -> R) -> R {
+    use pg_sys::{GucAction, GucContext, GucSource};
+    // SAFETY: what a function's SET clause does; on error AbortTransaction restores the setting.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let (name, value) = (c"search_path".as_ptr(), c"pg_catalog, pg_temp".as_ptr());
+        let (source, action) = (GucSource::PGC_S_SESSION, GucAction::GUC_ACTION_SAVE);
+        boundary(|| raw::set_config_option(name, value, GucContext::PGC_USERSET, source, action, true, 0, false));
+        let result = f();
+        pg_sys::AtEOXact_GUC(true, level);
+        result
+    }
+}
+
 /// Runs `f` with FORCE ROW LEVEL SECURITY suspended for the caller's own tables.
 pub fn without_force<R>(f: impl FnOnce() -> R) -> R {
     with_security(None, pg_sys::SECURITY_NOFORCE_RLS, f)

@@ -46,7 +46,14 @@ unsafe extern "C-unwind" fn utility(
         }
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
-        if ddl::checks_foreign_keys(node) { without_force(run) } else { run() }
+        if ddl::checks_foreign_keys(node) {
+            without_force(run)
+        } else {
+            run()
+        }
+        if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
+            entry(scope::judge_owners);
+        }
     }
 }
 

@@ -33,7 +33,6 @@ CREATE VIEW orgscope.unscoped_tables AS
            ON n.nspname = u.schema_name AND c.relname = u.table_name;
 COMMENT ON VIEW orgscope.unscoped_tables IS
     'tables that are deliberately not scoped: shared (read by all organizations, written by none) or exempt, with the reason';
-GRANT SELECT ON orgscope.unscoped_tables TO PUBLIC;
 
 CREATE FUNCTION orgscope.shared() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_shared';
 COMMENT ON FUNCTION orgscope.shared() IS 'trigger: refuses a write to a shared table by a role that row security holds (OS002)';
@@ -78,4 +77,3 @@ CREATE FUNCTION orgscope.keep_scoping_parts() RETURNS event_trigger
 COMMENT ON FUNCTION orgscope.keep_scoping_parts() IS 'event trigger: the same for what is dropped';
 CREATE EVENT TRIGGER orgscope_keep_scoping_parts ON sql_drop EXECUTE FUNCTION orgscope.keep_scoping_parts();
 ALTER EVENT TRIGGER orgscope_keep_scoping_parts ENABLE ALWAYS;
-REVOKE EXECUTE ON FUNCTION orgscope.keep_scoping(), orgscope.keep_scoping_parts() FROM PUBLIC;

@@ -174,7 +174,7 @@ fn creating_extension() -> bool {
     unsafe { pg_sys::creating_extension }
 }
 
-fn extension_is_there() -> bool {
+pub fn extension_is_there() -> bool {
     // SAFETY: a catalog look-up; with missing_ok an absent extension is InvalidOid.
     unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) != pg_sys::InvalidOid }
 }

@@ -98,6 +98,11 @@ pub fn init() {
     sources::init();
 }
 
+/// After REASSIGN OWNED. Without the extension there is nothing to judge.
+pub fn judge_owners() -> Result<(), Error> {
+    if crate::guard::ddl::extension_is_there() { drift::judge_owners() } else { Ok(()) }
+}
+
 /// Before CREATE TABLE AS runs.
 pub fn forget_sources() {
     sources::forget();

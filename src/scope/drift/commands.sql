@@ -1,4 +1,4 @@
--- Tables that this command may have changed ($1 is its tag). REASSIGN OWNED does not say which.
+-- Tables that this command has changed.
 SELECT DISTINCT CASE d.classid
     WHEN 'pg_class'::regclass THEN COALESCE((SELECT x.indrelid FROM pg_index x WHERE x.indexrelid = d.objid), d.objid)
     WHEN 'pg_policy'::regclass THEN (SELECT p.polrelid FROM pg_policy p WHERE p.oid = d.objid)
@@ -7,10 +7,3 @@ SELECT DISTINCT CASE d.classid
     WHEN 'pg_constraint'::regclass THEN (SELECT k.conrelid FROM pg_constraint k WHERE k.oid = d.objid)
     END AS target
 FROM pg_event_trigger_ddl_commands() d
-UNION
-SELECT c.oid
-FROM orgscope.scoped_table s
-JOIN pg_namespace n ON n.nspname = s.schema_name
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.table_name
-JOIN pg_authid r ON r.oid = c.relowner AND (r.rolsuper OR r.rolbypassrls)
-WHERE $1 = 'REASSIGN OWNED'

@@ -8,7 +8,7 @@ mod quiet;
 use crate::audit::ddl;
 use crate::error::Error;
 use crate::guard::table_name;
-use crate::pg::{as_superuser, command_tag, warn};
+use crate::pg::{as_superuser, command_tag, warn, with_pinned_search_path};
 use crate::scope::facts::Facts;
 use crate::scope::{apply, facts, plan};
 use crate::settings::{DRIFT, Drift};
@@ -44,6 +44,7 @@ enum Kind {
 
 const COMMANDS: &str = concat!("WITH touched AS (", include_str!("commands.sql"), ") ", include_str!("registered.sql"));
 const DROPS: &str = concat!("WITH touched AS (", include_str!("drops.sql"), ") ", include_str!("registered.sql"));
+const OWNERS: &str = concat!("WITH touched AS (", include_str!("owners.sql"), ") ", include_str!("registered.sql"));
 const ONE: &str = concat!("WITH touched AS (SELECT $1::oid AS target) ", include_str!("registered.sql"));
 
 pg_function! {
@@ -56,7 +57,7 @@ pg_function! {
         if matches!(tag.as_str(), "ALTER TABLE" | "ALTER SCHEMA" | "ALTER MATERIALIZED VIEW") {
             as_superuser(|| spi::execute(include_str!("follow.sql"), &[]));
         }
-        judge_all(touched(COMMANDS, &[Some(&tag)])?, &tag)?;
+        judge_all(touched(COMMANDS, &[])?, &tag)?;
         record_ours(include_str!("ours.sql"), &tag)?;
         crate::scope::birth::judge(&tag)?;
         Ok(None)
@@ -75,6 +76,11 @@ pg_function! {
         record_ours(include_str!("dropped_ours.sql"), &tag)?;
         Ok(None)
     }
+}
+
+/// After REASSIGN OWNED, for which no event trigger fires.
+pub fn judge_owners() -> Result<(), Error> {
+    with_pinned_search_path(|| judge_all(touched(OWNERS, &[])?, "REASSIGN OWNED"))
 }
 
 /// pg_upgrade puts catalogs together without our settings.
