@@ -60,7 +60,7 @@ pub enum Error {
     AuditImmutable { operation: &'static str },
     ColumnGone { table: Box<TableName>, column: String },
     Attached { table: Box<TableName> },
-    Drift { table: Box<TableName>, command: String, missing: Vec<String>, undo: String },
+    Drift { table: Box<TableName>, kind: &'static str, command: String, missing: Vec<String>, undo: String },
     Unscoped { table: Box<TableName>, detail: String, hint: String },
     SharedTable { table: Box<TableName> },
     NotATrigger { function: &'static str },
@@ -133,11 +133,11 @@ impl Error {
                     "Call orgscope.disable_org_scoping() for it first.",
                 )
             },
-            Self::Drift { table, command, missing, undo } => Report {
+            Self::Drift { table, kind, command, missing, undo } => Report {
                 table: Some(table.clone()),
                 ..report(
                     "OS006",
-                    &format!("{command} would weaken scoped table \"{}\"", table.table),
+                    &format!("{command} would weaken {kind} table \"{}\"", table.table),
                     &format!("It would be left without: {}.", missing.join(", ")),
                     &format!("Keep it, or call {undo} to take the table out of scoping."),
                 )
@@ -270,7 +270,7 @@ mod tests {
             Error::AuditImmutable { operation: "DELETE" },
             Error::SharedTable { table: table.clone() },
             Error::Unscoped { table: table.clone(), detail: "A.".into(), hint: "B.".into() },
-            Error::Drift { table, command: "x".into(), missing: vec!["y".into()], undo: "z()".into() },
+            Error::Drift { table, kind: "scoped", command: "x".into(), missing: vec!["y".into()], undo: "z()".into() },
         ];
         for error in all {
             let r = error.report();

@@ -6,6 +6,7 @@
 
 pub mod began;
 pub mod ddl;
+pub mod floor;
 pub mod row;
 pub mod statement;
 
@@ -15,6 +16,7 @@ use pgrx::pg_sys;
 
 pub fn init() {
     began::init();
+    floor::init();
 }
 
 /// Whether the current user's statements on this table are outside its row security: superuser, BYPASSRLS, an owner

@@ -70,6 +70,9 @@ fn label(step: &Step) -> Option<String> {
         "row security" if sql.contains(" FORCE ROW ") => Some("row security for its owner".into()),
         "policy" => named("policy", " POLICY "),
         "guard" => named("trigger", " TRIGGER "),
+        "foreign key" if sql.contains(" REFERENCES orgscope.organization ") => {
+            Some("foreign key to orgscope.organization".into())
+        }
         "foreign key" => match after("FOREIGN KEY (").and_then(|rest| rest.split_once(')')) {
             Some((columns, _)) => Some(format!("foreign key on {columns}")),
             None => Some("foreign key".into()),
@@ -79,6 +82,8 @@ fn label(step: &Step) -> Option<String> {
             .map(|rest| format!("{UNIQUE}{}", quoted_name(rest))),
         "column" => Some("its organization column".into()),
         "default" => Some("default of its organization column".into()),
+        "not null" => Some("NOT NULL on its organization column".into()),
+        "index" => Some("index that leads with its organization column".into()),
         kind => Some(kind.into()),
     }
 }
@@ -108,9 +113,13 @@ mod tests {
             ("policy", "CREATE POLICY orgscope_floor ON s.t AS RESTRICTIVE", "policy orgscope_floor"),
             ("guard", "DROP TRIGGER \"~orgscope_guard\" ON s.t", "trigger \"~orgscope_guard\""),
             ("guard", "ALTER TABLE s.t ENABLE ALWAYS TRIGGER orgscope_record", "trigger orgscope_record"),
-            ("foreign key", "ALTER TABLE s.t ADD CONSTRAINT k FOREIGN KEY (o) REFERENCES x (id)", "foreign key on o"),
+            (
+                "foreign key",
+                "ALTER TABLE s.t ADD CONSTRAINT k FOREIGN KEY (o, a) REFERENCES x (o, id)",
+                "foreign key on o, a",
+            ),
             ("foreign key", "ALTER TABLE s.t VALIDATE CONSTRAINT k", "foreign key"),
-            ("not null", "ALTER TABLE s.t ALTER COLUMN o SET NOT NULL", "not null"),
+            ("not null", "ALTER TABLE s.t ALTER COLUMN o SET NOT NULL", "NOT NULL on its organization column"),
             ("unique", "CREATE UNIQUE INDEX i ON s.t USING btree (o, a)", "uniqueness per organization of i"),
         ] {
             assert_eq!(label(&step(kind, sql)).as_deref(), Some(expected));

@@ -42,6 +42,16 @@ enum Kind {
     Exempt,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Scoped => "scoped",
+            Self::Shared => "shared",
+            Self::Exempt => "exempt",
+        }
+    }
+}
+
 const COMMANDS: &str = concat!("WITH touched AS (", include_str!("commands.sql"), ") ", include_str!("registered.sql"));
 const DROPS: &str = concat!("WITH touched AS (", include_str!("drops.sql"), ") ", include_str!("registered.sql"));
 const OWNERS: &str = concat!("WITH touched AS (", include_str!("owners.sql"), ") ", include_str!("registered.sql"));
@@ -113,6 +123,7 @@ fn judge(table: &mut Touched, tag: &str) -> Result<(), Error> {
         if DRIFT.get() == Drift::Reject && !unsafe { pg_sys::superuser() } {
             return Err(Error::Drift {
                 table: table_name(table.oid.into(), None),
+                kind: table.kind.name(),
                 undo: facts.undo_call(),
                 command: tag.into(),
                 missing: lost,
@@ -169,6 +180,7 @@ pub fn settle(oid: u32) -> Result<(), Error> {
         if let (false, Some(facts)) = (missing.is_complete(), &facts) {
             return Err(Error::Drift {
                 table: table_name(oid.into(), None),
+                kind: table.kind.name(),
                 undo: facts.undo_call(),
                 command: "code run meanwhile".into(),
                 missing: missing.planned(),

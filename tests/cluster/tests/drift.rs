@@ -34,11 +34,11 @@ const WEAKENING: [(&str, &str); 31] = [
         "DROP POLICY orgscope_floor ON ticket; DROP POLICY orgscope_base ON ticket; ALTER TABLE ticket ALTER organization_id TYPE text",
         "policy orgscope_floor",
     ),
-    ("ALTER TABLE ticket ALTER organization_id DROP NOT NULL", "not null"),
+    ("ALTER TABLE ticket ALTER organization_id DROP NOT NULL", "NOT NULL on its organization column"),
     ("ALTER TABLE ticket ALTER organization_id DROP DEFAULT", "default of its organization column"),
     ("ALTER TABLE ticket ALTER organization_id SET DEFAULT gen_random_uuid()", "default of its organization column"),
-    ("ALTER TABLE ticket DROP CONSTRAINT ticket_organization_id_fkey", "foreign key on organization_id"),
-    ("DROP INDEX ticket_organization_id_idx", "index"),
+    ("ALTER TABLE ticket DROP CONSTRAINT ticket_organization_id_fkey", "foreign key to orgscope.organization"),
+    ("DROP INDEX ticket_organization_id_idx", "index that leads"),
     ("ALTER TABLE ticket OWNER TO dba", "an owner that row security holds"),
     ("REASSIGN OWNED BY owner TO dba", "an owner that row security holds"),
     ("CREATE RULE r AS ON INSERT TO ticket DO ALSO NOTHING", "rule \"r\""),
@@ -50,7 +50,7 @@ const WEAKENING: [(&str, &str); 31] = [
     ),
     (
         "ALTER TABLE ticket RENAME organization_id TO org; ALTER TABLE ticket ADD organization_id uuid; ALTER TABLE ticket ALTER org DROP NOT NULL",
-        "not null",
+        "NOT NULL on its organization column",
     ),
     ("ALTER TABLE ticket RENAME TO t; ALTER TABLE t DISABLE ROW LEVEL SECURITY", "row security"),
 ];
@@ -148,7 +148,10 @@ fn drift_audit_lets_everybody_through_on_record() {
         "SELECT role_name, operation, detail ->> 'missing' FROM orgscope.audit_log WHERE action = 'ddl' ORDER BY id";
     assert_eq!(
         rows(&mut world.superuser(), record),
-        ["owner|ALTER TABLE|[\"row security for its owner\"]", "owner|DROP INDEX|[\"index\"]"]
+        [
+            "owner|ALTER TABLE|[\"row security for its owner\"]",
+            "owner|DROP INDEX|[\"index that leads with its organization column\"]"
+        ]
     );
 }
 
@@ -184,10 +187,14 @@ fn a_restore_is_no_drift_and_ends_under_watch() {
         &mut admin,
         "CREATE RULE nothing AS ON DELETE TO comment WHERE OLD.id < 0 DO INSTEAD NOTHING;
          CREATE UNIQUE INDEX in_all ON ticket (title); CREATE POLICY own ON ticket USING (true);
-         SELECT orgscope.exempt_table('big', 'x') FROM pg_class WHERE relname = 'big'",
+         CREATE TABLE country (code text PRIMARY KEY); SELECT orgscope.share_table('country');
+         CREATE TABLE setting (id int PRIMARY KEY); SELECT orgscope.exempt_table('setting', 'one installation');
+         ALTER TABLE country OWNER TO owner; ALTER TABLE setting OWNER TO owner",
     );
     let recorded = "SELECT id, operation, table_name, detail FROM orgscope.audit_log ORDER BY id";
     let before = rows(&mut admin, recorded);
+    let unscoped = "SELECT * FROM orgscope.unscoped_tables ORDER BY table_name";
+    let declared = rows(&mut admin, unscoped);
     assert_eq!(before.len(), 1, "the rule");
     let file = world.cluster().scratch_directory("drift_dump").unwrap().join("dump");
     let program = |command: &mut std::process::Command| {
@@ -205,13 +212,47 @@ fn a_restore_is_no_drift_and_ends_under_watch() {
         let mut restored = world.cluster().connect("postgres", database).unwrap();
         assert_eq!(rows(&mut restored, recorded), before, "{database}");
         assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.scoped_tables WHERE protected"), "2");
-        assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.table_state WHERE settled"), "2");
+        assert_eq!(rows(&mut restored, unscoped), declared);
+        assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.table_state WHERE settled"), "4");
         let mut owner = world.cluster().connect("owner", database).unwrap();
         refused(&mut owner, "OS006", "DROP POLICY orgscope_floor ON ticket");
         refused(&mut owner, "OS006", "CREATE RULE another AS ON UPDATE TO comment DO ALSO NOTHING");
         run(&mut owner, "ALTER TABLE ticket RENAME organization_id TO org");
+        run(&mut restored, "ALTER TABLE setting RENAME TO preference; ALTER TABLE country RENAME TO land");
+        let names = "SELECT target, kind FROM orgscope.unscoped_tables ORDER BY table_name";
+        assert_eq!(rows(&mut restored, names), ["land|shared", "preference|exempt"]);
         assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.scoped_tables WHERE protected"), "2");
     }
+}
+
+/// A policy that says the wrong thing does not open the table: the library adds the floor by itself.
+#[test]
+fn the_floor_stays_without_its_policy() {
+    let world = World::new("drift_floor");
+    let (mut admin, mut app) = (world.superuser(), world.app());
+    run(&mut admin, "CREATE POLICY everything ON ticket USING (true) WITH CHECK (true)");
+    let explain = "EXPLAIN (COSTS off) SELECT * FROM ticket WHERE title = 'x'";
+    let plan = rows_under(&mut app, A, explain);
+    for sql in [
+        "ALTER POLICY orgscope_base ON ticket USING (true) WITH CHECK (true)",
+        "ALTER POLICY orgscope_floor ON ticket USING (true) WITH CHECK (true)",
+        "ALTER POLICY orgscope_floor ON ticket TO dba",
+        "DROP POLICY orgscope_floor ON ticket",
+    ] {
+        run(&mut admin, sql);
+        assert_eq!(rows_under(&mut app, A, "SELECT id FROM ticket ORDER BY id"), ["1", "2"], "{sql}");
+        assert_eq!(rows_under(&mut app, A, "UPDATE ticket SET title = '' RETURNING id").len(), 2, "{sql}");
+        refused(&mut app, "OS001", "SELECT * FROM ticket");
+    }
+    assert_eq!(rows_under(&mut app, A, explain), plan, "with the policy it is planned once");
+    // A trigger of that name on somebody's own table has no effect.
+    run(
+        &mut world.owner(),
+        "CREATE TABLE own (a text); ALTER TABLE own ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON own USING (true);
+         GRANT SELECT ON own TO app; INSERT INTO own VALUES ('x');
+         CREATE TRIGGER \"~orgscope_guard\" BEFORE UPDATE ON own FOR EACH ROW EXECUTE FUNCTION orgscope.guard('a')",
+    );
+    assert_eq!(rows(&mut app, "SELECT * FROM own"), ["x"]);
 }
 
 /// A backfill runs code of its author's while the extension is at work.
