@@ -43,6 +43,15 @@ pub mod raw {
             read_only: bool,
             limit: std::ffi::c_long,
         ) -> c_int;
+        pub fn SPI_prepare(sql: *const c_char, nargs: c_int, types: *mut pg_sys::Oid) -> pg_sys::SPIPlanPtr;
+        pub fn SPI_keepplan(plan: pg_sys::SPIPlanPtr) -> c_int;
+        pub fn SPI_execute_plan(
+            plan: pg_sys::SPIPlanPtr,
+            values: *mut pg_sys::Datum,
+            nulls: *const c_char,
+            read_only: bool,
+            limit: std::ffi::c_long,
+        ) -> c_int;
         pub fn set_config_option(
             name: *const c_char,
             value: *const c_char,

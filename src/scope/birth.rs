@@ -9,6 +9,8 @@ use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
 
+const NEWBORN: &str = include_str!("birth.sql");
+
 #[derive(Deserialize)]
 struct Newborn {
     oid: u32,
@@ -30,7 +32,7 @@ pub fn judge(tag: &str) -> Result<(), Error> {
     // SAFETY: a plain global of guc.c.
     let first = matches!(mode, NewTables::Scope | NewTables::Reject) && unsafe { pg_sys::row_security };
     let args = [Some(sources.as_str()), Some(if first { "true" } else { "false" })];
-    let Some(json) = as_superuser(|| spi::query(include_str!("birth.sql"), &args)) else { return Ok(()) };
+    let Some(json) = as_superuser(|| spi::query_planned(NEWBORN, &args)) else { return Ok(()) };
     let newborn: Vec<Newborn> =
         serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("new tables: {e}") })?;
     newborn.iter().try_for_each(|table| table.judge(mode))

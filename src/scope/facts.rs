@@ -142,9 +142,11 @@ pub fn inspect(target: pg_sys::Oid) -> Result<Facts, Error> {
     as_superuser(|| catalogs(target, None))
 }
 
+const FACTS: &str = include_str!("facts.sql");
+
 fn catalogs(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     let oid = target.to_u32().to_string();
-    let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
+    let json = spi::query_planned(FACTS, &[Some(&oid), column]);
     let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
 }

@@ -7,7 +7,7 @@ use crate::{pg_function, spi};
 pg_function! {
     /// sql_drop: a dropped table's name must not make a later table look scoped.
     fn orgscope_forget_dropped_tables(_call) {
-        as_superuser(|| spi::execute(FORGET, &[]));
+        as_superuser(|| spi::query_planned(FORGET, &[]));
         Ok(None)
     }
 }
@@ -15,7 +15,7 @@ pg_function! {
 pg_function! {
     /// ddl_command_end of ALTER TABLE and ALTER SCHEMA.
     fn orgscope_follow_renamed_tables(_call) {
-        as_superuser(|| spi::execute(FOLLOW, &[]));
+        as_superuser(|| spi::query_planned(FOLLOW, &[]));
         Ok(None)
     }
 }

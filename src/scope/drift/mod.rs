@@ -57,6 +57,11 @@ const DROPS: &str = concat!("WITH touched AS (", include_str!("drops.sql"), ") "
 const OWNERS: &str = concat!("WITH touched AS (", include_str!("owners.sql"), ") ", include_str!("registered.sql"));
 const ONE: &str = concat!("WITH touched AS (SELECT $1::oid AS target) ", include_str!("registered.sql"));
 
+const OURS: &str = include_str!("ours.sql");
+const DROPPED_OURS: &str = include_str!("dropped_ours.sql");
+const FOLLOW: &str = include_str!("follow.sql");
+const FORGET: &str = include_str!("forget.sql");
+
 pg_function! {
     /// ddl_command_end of every command.
     fn orgscope_keep_scoping(call) {
@@ -65,10 +70,10 @@ pg_function! {
         }
         let tag = command_tag(call);
         if matches!(tag.as_str(), "ALTER TABLE" | "ALTER SCHEMA" | "ALTER MATERIALIZED VIEW") {
-            as_superuser(|| spi::execute(include_str!("follow.sql"), &[]));
+            as_superuser(|| spi::query_planned(FOLLOW, &[]));
         }
-        judge_all(touched(COMMANDS, &[])?, &tag)?;
-        record_ours(include_str!("ours.sql"), &tag)?;
+        judge_all(touched(COMMANDS)?, &tag)?;
+        record_ours(OURS, &tag)?;
         crate::scope::birth::judge(&tag)?;
         Ok(None)
     }
@@ -81,16 +86,16 @@ pg_function! {
             return Ok(None);
         }
         let tag = command_tag(call);
-        as_superuser(|| spi::execute(include_str!("forget.sql"), &[]));
-        judge_all(touched(DROPS, &[])?, &tag)?;
-        record_ours(include_str!("dropped_ours.sql"), &tag)?;
+        as_superuser(|| spi::query_planned(FORGET, &[]));
+        judge_all(touched(DROPS)?, &tag)?;
+        record_ours(DROPPED_OURS, &tag)?;
         Ok(None)
     }
 }
 
 /// After REASSIGN OWNED, for which no event trigger fires.
 pub fn judge_owners() -> Result<(), Error> {
-    with_pinned_search_path(|| judge_all(touched(OWNERS, &[])?, "REASSIGN OWNED"))
+    with_pinned_search_path(|| judge_all(touched(OWNERS)?, "REASSIGN OWNED"))
 }
 
 /// pg_upgrade puts catalogs together without our settings.
@@ -99,8 +104,12 @@ fn in_binary_upgrade() -> bool {
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
-fn touched(sql: &str, args: &[Option<&str>]) -> Result<Vec<Touched>, Error> {
-    as_superuser(|| spi::query(sql, args)).map_or(Ok(Vec::new()), |json| {
+fn touched(sql: &'static str) -> Result<Vec<Touched>, Error> {
+    parse(as_superuser(|| spi::query_planned(sql, &[])))
+}
+
+fn parse(json: Option<String>) -> Result<Vec<Touched>, Error> {
+    json.map_or(Ok(Vec::new()), |json| {
         serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("state of a table: {e}") })
     })
 }
@@ -173,7 +182,7 @@ fn remember(table: &Touched, missing: &Missing) {
 /// After the extension's own work on a table: this is what it is from now on. A user's code that ran meanwhile (a
 /// backfill, an index expression) may have taken something away again.
 pub fn settle(oid: u32) -> Result<(), Error> {
-    for mut table in touched(ONE, &[Some(&oid.to_string())])? {
+    for mut table in parse(as_superuser(|| spi::query(ONE, &[Some(&oid.to_string())])))? {
         let facts = follow_column(&mut table)?;
         let missing = Missing::of(&table, facts.as_ref());
         table.settled = true;
@@ -196,8 +205,8 @@ pub fn forget(oid: u32) {
 }
 
 /// Only a superuser owns orgscope's objects and cannot be stopped; it is put on record.
-fn record_ours(sql: &str, tag: &str) -> Result<(), Error> {
-    if let Some(objects) = as_superuser(|| spi::query(sql, &[])) {
+fn record_ours(sql: &'static str, tag: &str) -> Result<(), Error> {
+    if let Some(objects) = as_superuser(|| spi::query_planned(sql, &[])) {
         let objects: serde_json::Value = serde_json::from_str(&objects).unwrap_or_default();
         ddl::record(tag, None, &serde_json::json!({ "objects": objects }));
     }
