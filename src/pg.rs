@@ -53,6 +53,15 @@ pub mod raw {
             read_only: bool,
             limit: std::ffi::c_long,
         ) -> c_int;
+        pub fn SPI_prepare(sql: *const c_char, nargs: c_int, types: *mut pg_sys::Oid) -> pg_sys::SPIPlanPtr;
+        pub fn SPI_keepplan(plan: pg_sys::SPIPlanPtr) -> c_int;
+        pub fn SPI_execute_plan(
+            plan: pg_sys::SPIPlanPtr,
+            values: *mut pg_sys::Datum,
+            nulls: *const c_char,
+            read_only: bool,
+            limit: std::ffi::c_long,
+        ) -> c_int;
         pub fn set_config_option(
             name: *const c_char,
             value: *const c_char,
@@ -228,6 +237,28 @@ unsafe fn throw(thrown: Thrown) -> ! {
     std::process::abort()
 }
 
+/// A warning to the client, with its table. Not an error: PostgreSQL returns from it.
+pub fn warn(report: &Report) {
+    pg_sys::submodules::panic::ErrorReport::new(
+        pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+        report.message.clone(),
+        "orgscope",
+    )
+    .set_detail(report.detail.clone())
+    .set_hint(report.hint.clone())
+    .report(pgrx::PgLogLevel::WARNING);
+}
+
+/// The command an event trigger fires for.
+pub fn command_tag(call: Call) -> String {
+    // SAFETY: an event trigger's call carries an EventTriggerData node; any other call is refused by SQL, which knows no
+    // value of type event_trigger. The name is static.
+    unsafe {
+        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
+        text_of(pg_sys::GetCommandTagName((*data).tag)).unwrap_or_default()
+    }
+}
+
 /// MAKE_SQLSTATE of elog.h.
 pub fn sqlstate(code: &str) -> c_int {
     code.bytes()
@@ -367,6 +398,21 @@ pub fn text_datum(text: &str) -> pg_sys::Datum {
 pub fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     with_security(Some(pg_sys::BOOTSTRAP_SUPERUSERID.into()), restricted, f)
+}
+
+/// Runs `f` under the search_path that our functions have, for SQL that is not called through one of them.
+pub fn with_pinned_search_path<R>(f: impl FnOnce() -> R) -> R {
+    use pg_sys::{GucAction, GucContext, GucSource};
+    // SAFETY: what a function's SET clause does; on error AbortTransaction restores the setting.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let (name, value) = (c"search_path".as_ptr(), c"pg_catalog, pg_temp".as_ptr());
+        let (source, action) = (GucSource::PGC_S_SESSION, GucAction::GUC_ACTION_SAVE);
+        boundary(|| raw::set_config_option(name, value, GucContext::PGC_USERSET, source, action, true, 0, false));
+        let result = f();
+        pg_sys::AtEOXact_GUC(true, level);
+        result
+    }
 }
 
 /// Runs `f` with FORCE ROW LEVEL SECURITY suspended for the caller's own tables.

@@ -107,6 +107,24 @@ pub const GUARDS: [Guard; 6] = [
     },
 ];
 
+/// What keeps a shared table from being written by an organization.
+pub const SHARED: [Guard; 2] = [
+    Guard {
+        name: "orgscope_shared",
+        reason: "all organizations read the table, none writes it",
+        each: Each::Statement,
+        event: "BEFORE INSERT OR DELETE OR UPDATE",
+        function: "shared",
+    },
+    Guard {
+        name: "orgscope_shared_truncate",
+        reason: "all organizations read the table, none empties it",
+        each: Each::Statement,
+        event: "BEFORE TRUNCATE",
+        function: "shared",
+    },
+];
+
 impl Guard {
     /// CREATE TRIGGER as pg_get_triggerdef() prints it. `literal` is the organization column as a string: a row trigger's
     /// argument.

@@ -6,6 +6,7 @@
 
 pub mod began;
 pub mod ddl;
+pub mod floor;
 pub mod observe;
 pub mod row;
 pub mod statement;
@@ -16,6 +17,7 @@ use pgrx::pg_sys;
 
 pub fn init() {
     began::init();
+    floor::init();
     observe::init();
 }
 

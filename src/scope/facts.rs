@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
+    #[serde(default)]
+    pub oid: u32,
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
@@ -38,6 +40,9 @@ pub struct Facts {
     pub triggers: Vec<Trigger>,
     pub taken_names: Vec<String>,
     pub registered: Option<Registered>,
+    /// `shared` or `exempt`, when the table is declared to be outside scoping.
+    #[serde(default)]
+    pub declared: Option<String>,
     #[serde(default)]
     pub rows: Rows,
     /// Foreign keys between this table and the scoped ones, itself included.
@@ -178,7 +183,7 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     require_owner(target)?;
     let role = views::current_role();
     let mut facts = as_superuser(|| {
-        let mut facts = of_table(target, column)?;
+        let mut facts = catalogs(target, column)?;
         facts.readers = views::read(&target.to_u32().to_string(), &role)?;
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
@@ -188,18 +193,11 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     })?;
     facts.owned = true;
     for neighbour in neighbours(&facts.keys, target) {
-        let mut other = as_superuser(|| of_table(neighbour, None))?;
+        let mut other = as_superuser(|| catalogs(neighbour, None))?;
         other.owned = pg::owns_table(neighbour);
         facts.neighbours.push(other);
     }
     Ok(facts)
-}
-
-fn of_table(table: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
-    let oid = table.to_u32().to_string();
-    let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
-    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
-    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
 }
 
 /// The foreign keys between a table and the scoped ones.
@@ -222,6 +220,20 @@ pub fn unscoped_relatives(target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     oids.split(' ').filter_map(|oid| oid.parse().ok()).map(|oid: u32| oid.into()).collect()
 }
 
+/// What the catalogs say of a registered table, whoever is asking, and as if it were empty: rows are not read.
+pub fn inspect(target: pg_sys::Oid) -> Result<Facts, Error> {
+    as_superuser(|| catalogs(target, None))
+}
+
+const FACTS: &str = include_str!("facts.sql");
+
+fn catalogs(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+    let oid = target.to_u32().to_string();
+    let json = spi::query_planned(FACTS, &[Some(&oid), column]);
+    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
+}
+
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
@@ -242,6 +254,11 @@ fn rows(facts: &Facts) -> Rows {
 }
 
 impl Facts {
+    /// The table and those that its keys tie it to.
+    pub fn with_neighbours(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.oid).chain(self.neighbours.iter().map(|n| n.oid))
+    }
+
     /// Whether scoping has added the key or index of this name.
     pub fn has_added(&self, quoted: &str) -> bool {
         self.registered.as_ref().is_some_and(|r| r.original.added.iter().any(|a| a.quoted == quoted))

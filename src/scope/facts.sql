@@ -2,6 +2,7 @@
 -- the column it is registered with), as one JSON value.
 -- search_path is pinned by the calling function, so every printed name is qualified.
 SELECT jsonb_build_object(
+    'oid', c.oid::bigint,
     'schema', n.nspname,
     'schema_quoted', quote_ident(n.nspname),
     'table', c.relname,
@@ -113,7 +114,8 @@ SELECT jsonb_build_object(
             SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
             UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]'),
     'registered', CASE WHEN s.schema_name IS NOT NULL THEN
-        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END
+        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END,
+    'declared', (SELECT u.kind FROM orgscope.unscoped_table u WHERE u.schema_name = n.nspname AND u.table_name = c.relname)
 )::text
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -3,6 +3,8 @@
 
 mod apply;
 mod backfill;
+mod birth;
+mod drift;
 mod facts;
 mod keys;
 mod options;
@@ -10,6 +12,8 @@ mod plan;
 mod refuse;
 mod registry;
 mod schema;
+mod share;
+mod sources;
 mod undo;
 mod views;
 
@@ -78,10 +82,15 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
             let (facts, registered) = registered(target, |facts| keys::touched_by_work(facts, &options(facts)))?;
             enable(&facts, &registered.options)
         }
+        "disable" if share::is_shared(target)? => share::unshare(target),
         "disable" => {
             let (facts, registered) = registered(target, keys::touched_by_restoration)?;
             disable(&facts, &registered.original)
         }
+        "share" => share::share(target),
+        "unshare" => share::unshare(target),
+        "exempt" => share::exempt(target, column),
+        "unexempt" => share::unexempt(target),
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
 }
@@ -103,6 +112,7 @@ fn lock_and_enable(target: pg_sys::Oid, column: &str, options: &Options) -> Resu
 
 fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     let steps = plan::plan(facts, options)?;
+    let quiet = drift::quiet(facts.with_neighbours());
     apply::run(facts, &steps, options.backfill.as_deref())?;
     if !steps.is_empty() || facts.registered.is_none() {
         let mut original = undo::original(facts, &steps);
@@ -112,16 +122,34 @@ fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
         apply::register(facts, &original, options)?;
         apply::note(others, Original::remember)?;
     }
+    drop(quiet);
+    drift::settle(facts.oid)?;
     Ok(steps)
 }
 
 fn disable(facts: &Facts, original: &Original) -> Result<Vec<Step>, Error> {
     let keys = keys::restoration(facts)?;
     let steps = undo::undo(facts, original, &keys);
+    let _quiet = drift::quiet(facts.with_neighbours());
     apply::run(facts, &steps, None)?;
     apply::unregister(facts);
     apply::note(keys.forgotten, |original, memory| original.forget(&memory))?;
+    drift::forget(facts.oid);
     Ok(steps)
+}
+
+pub fn init() {
+    sources::init();
+}
+
+/// After REASSIGN OWNED. Without the extension there is nothing to judge.
+pub fn judge_owners() -> Result<(), Error> {
+    if crate::guard::ddl::extension_is_there() { drift::judge_owners() } else { Ok(()) }
+}
+
+/// Before CREATE TABLE AS runs.
+pub fn forget_sources() {
+    sources::forget();
 }
 
 /// The locked table, the tables that change with it locked too, and what the registry says of it.

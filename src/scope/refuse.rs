@@ -26,6 +26,11 @@ pub fn unfit(facts: &Facts) -> Result<(), Error> {
             "Scope the application's permanent tables.".into(),
         );
     }
+    if let Some(kind) = &facts.declared {
+        let (what, function) =
+            if kind == "shared" { ("shared", "unshare_table") } else { ("exempt from scoping", "unexempt_table") };
+        return refuse(&format!("It is {what}."), format!("Call orgscope.{function}({}) first.", facts.literal));
+    }
     if let Some(registered) = facts.registered.as_ref().filter(|r| r.column_name != facts.column_name) {
         return refuse(
             &format!("It is scoped by its column \"{}\" already.", registered.column_name),

@@ -9,7 +9,7 @@ pg_function! {
     /// sql_drop: a dropped table's name must not make a later table look scoped.
     fn orgscope_forget_dropped_tables(_call) {
         // A look first: only a writer's lock would stay until the end of a transaction that drops something else.
-        as_superuser(|| spi::query(DROPPED, &[]).map(|_| spi::execute(FORGET, &[])));
+        as_superuser(|| spi::query_planned(DROPPED, &[]).map(|_| spi::query_planned(FORGET, &[])));
         Ok(None)
     }
 }
@@ -19,7 +19,7 @@ pg_function! {
     fn orgscope_follow_renamed_tables(call) {
         use pg_sys::NodeTag::{T_AlterObjectSchemaStmt, T_RenameStmt};
         if matches!(call.event_trigger_statement(), Some(T_RenameStmt | T_AlterObjectSchemaStmt)) {
-            as_superuser(|| spi::execute(FOLLOW, &[]));
+            as_superuser(|| spi::query_planned(FOLLOW, &[]));
         }
         Ok(None)
     }

@@ -10,6 +10,7 @@ mod tests;
 mod unique;
 
 use crate::error::Error;
+use crate::policy::SHARED;
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::keys;
@@ -42,6 +43,13 @@ pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     plan.guards();
     plan.views();
     Ok(plan.steps)
+}
+
+/// The steps that are missing from a shared table.
+pub fn shared(facts: &Facts) -> Vec<Step> {
+    let mut plan = Plan { facts, options: &Options::default(), steps: Vec::new() };
+    SHARED.iter().for_each(|guard| plan.guard(guard));
+    plan.steps
 }
 
 struct Plan<'a> {

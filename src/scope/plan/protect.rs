@@ -63,7 +63,7 @@ impl Plan<'_> {
         }
     }
 
-    fn guard(&mut self, wanted: &Guard) {
+    pub(super) fn guard(&mut self, wanted: &Guard) {
         let facts = self.facts;
         let create = wanted.create(&facts.qualified, &facts.column_literal, self.observes());
         let found = facts.triggers.iter().find(|t| t.name == wanted.name);
