@@ -52,7 +52,7 @@ COMMENT ON VIEW orgscope.scoped_tables IS
     'the scoped tables; target is NULL when the table is not there under its name, protected is false when something is missing: see orgscope.repair_org_scoping()';
 
 CREATE TYPE orgscope.scoping_step AS (step integer, kind text, sql text, lock text, reason text);
-COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why';
+COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why; a note has no statement';
 
 CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
@@ -69,7 +69,7 @@ CREATE FUNCTION orgscope.plan_org_scoping(
     AS $$ SELECT * FROM jsonb_populate_recordset(
               NULL::orgscope.scoping_step, orgscope.run_scoping('plan', target, column_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.plan_org_scoping(regclass, name, jsonb) IS
-    'what enable_org_scoping() would do with these arguments; changes nothing. OS005 when the table cannot be scoped so';
+    'what enable_org_scoping() would do with these arguments, and as notes what it would leave as it is and why; changes nothing. OS005 when the table cannot be scoped so';
 
 CREATE FUNCTION orgscope.enable_org_scoping(
     target regclass, column_name name DEFAULT 'organization_id', options jsonb DEFAULT '{}'
@@ -78,7 +78,7 @@ CREATE FUNCTION orgscope.enable_org_scoping(
     AS $$ SELECT * FROM jsonb_populate_recordset(
               NULL::orgscope.scoping_step, orgscope.run_scoping('enable', target, column_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.enable_org_scoping(regclass, name, jsonb) IS
-    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index. Partitions and inheritance children go with it. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
+    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index, foreign_keys, primary_key. Partitions and inheritance children go with it. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
 
 CREATE FUNCTION orgscope.repair_org_scoping(target regclass) RETURNS SETOF orgscope.scoping_step
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -94,22 +94,28 @@ CREATE FUNCTION orgscope.disable_org_scoping(target regclass) RETURNS SETOF orgs
 COMMENT ON FUNCTION orgscope.disable_org_scoping(regclass) IS
     'the inverse of enable_org_scoping(): the column and its data stay. OS005 when the table is not scoped';
 
--- A dropped table leaves the registry with it: its name must not make a later table look scoped.
-CREATE FUNCTION orgscope.forget_dropped_tables() RETURNS event_trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_forget_dropped_tables';
-COMMENT ON FUNCTION orgscope.forget_dropped_tables() IS 'event trigger: removes dropped tables from orgscope.scoped_table';
-CREATE EVENT TRIGGER orgscope_forget_dropped_tables ON sql_drop EXECUTE FUNCTION orgscope.forget_dropped_tables();
--- ALWAYS, like the guards: session_replication_role = replica must not leave the registry behind.
-ALTER EVENT TRIGGER orgscope_forget_dropped_tables ENABLE ALWAYS;
+CREATE TYPE orgscope.schema_scoping_step AS (
+    target regclass, proposal text, step integer, kind text, sql text, lock text, reason text);
+COMMENT ON TYPE orgscope.schema_scoping_step IS
+    'one step of a schema''s scoping: the table, what is proposed for it (scope, scope by parent, share, skip, ask), and the step as in orgscope.scoping_step; a table without steps has one row with the reason';
 
--- A renamed table stays scoped: the registry follows. A table that becomes a partition or child of a scoped one is scoped
--- by steps that run in here, which is why search_path is pinned.
-CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
-    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
-    AS 'MODULE_PATHNAME', 'orgscope_follow_renamed_tables';
-COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS
-    'event trigger: keeps orgscope.scoped_table with renamed tables and schemas, and scopes new partitions and children';
-CREATE EVENT TRIGGER orgscope_follow_renamed_tables ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA', 'ALTER FOREIGN TABLE', 'CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA')
-    EXECUTE FUNCTION orgscope.follow_renamed_tables();
-ALTER EVENT TRIGGER orgscope_follow_renamed_tables ENABLE ALWAYS;
+CREATE FUNCTION orgscope.run_schema_scoping(verb text, schema_name text, options text) RETURNS text
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
+    AS 'MODULE_PATHNAME', 'orgscope_run_schema_scoping';
+COMMENT ON FUNCTION orgscope.run_schema_scoping(text, text, text) IS 'the one entry behind the schema''s plan and enable; use those';
+
+CREATE FUNCTION orgscope.plan_org_scoping_schema(schema_name name, options jsonb DEFAULT '{}')
+    RETURNS SETOF orgscope.schema_scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(NULL::orgscope.schema_scoping_step,
+              orgscope.run_schema_scoping('plan', schema_name::text, options::text)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.plan_org_scoping_schema(name, jsonb) IS
+    'what enable_org_scoping_schema() would do with each table of the schema, parents first; changes nothing. A table that somebody has to decide about is proposed as ask, with the reason';
+
+CREATE FUNCTION orgscope.enable_org_scoping_schema(schema_name name, options jsonb DEFAULT '{}')
+    RETURNS SETOF orgscope.schema_scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(NULL::orgscope.schema_scoping_step,
+              orgscope.run_schema_scoping('enable', schema_name::text, options::text)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.enable_org_scoping_schema(name, jsonb) IS
+    'put every table of the schema under scoping, all or none: those with the organization column, and those that get it from their parents along foreign keys. Options: column_name, overrides (per table: scope, share, skip, {"by": key}, {"backfill": expression}), and those of enable_org_scoping(). OS005 when a table needs a decision';

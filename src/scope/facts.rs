@@ -3,12 +3,15 @@
 use crate::error::Error;
 use crate::guard::table_name;
 use crate::pg::{self, as_superuser};
+use crate::scope::keys::Key;
 use crate::scope::options::Options;
 use crate::scope::tree::Tree;
 use crate::scope::undo::Original;
+use crate::scope::views;
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
+use std::collections::{BTreeSet, HashMap};
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
@@ -17,6 +20,7 @@ pub struct Facts {
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
+    pub table_quoted: String,
     /// Schema and table as PostgreSQL quotes them, and that as a string literal.
     pub qualified: String,
     pub literal: String,
@@ -40,8 +44,14 @@ pub struct Facts {
     pub triggers: Vec<Trigger>,
     pub taken_names: Vec<String>,
     pub registered: Option<Registered>,
+    /// `shared` or `exempt`, when the table is declared to be outside scoping.
+    #[serde(default)]
+    pub declared: Option<String>,
     #[serde(default)]
     pub rows: Rows,
+    /// Whether the caller owns the table.
+    #[serde(default)]
+    pub owned: bool,
 }
 
 /// What the tree of tables holds; asked of the tables themselves.
@@ -58,14 +68,31 @@ pub struct Column {
     pub not_null: bool,
     /// What makes a NOT NULL constraint that PostgreSQL has not checked for existing rows.
     pub not_valid: Option<String>,
+    /// That constraint is the table's own, not handed down.
+    #[serde(default)]
+    pub not_valid_here: bool,
     pub generated: bool,
     pub default: Option<String>,
+    /// CHECK constraints that say no more than that it is not NULL.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Check {
+    pub quoted: String,
+    pub validated: bool,
 }
 
 impl Column {
     /// Whether no row has a NULL here.
     pub fn is_filled(&self) -> bool {
         self.not_null && self.not_valid.is_none()
+    }
+
+    /// The same, or a CHECK says so: then SET NOT NULL need not look.
+    pub fn has_no_null(&self) -> bool {
+        self.is_filled() || self.checks.iter().any(|c| c.validated)
     }
 }
 
@@ -102,14 +129,38 @@ pub struct Index {
     pub only: bool,
     pub contains: bool,
     pub replica_identity: bool,
-    pub referenced: bool,
-    /// Definition of the UNIQUE constraint it belongs to.
+    /// The foreign keys that need it.
+    #[serde(default)]
+    pub references: Vec<KeyName>,
+    /// Quoted key columns; an expression is an empty name.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// Not deferrable.
+    #[serde(default)]
+    pub immediate: bool,
+    /// It belongs to an EXCLUDE constraint.
+    #[serde(default)]
+    pub exclusion: bool,
+    /// Its access method can take a uuid column in front.
+    #[serde(default)]
+    pub takes_uuid: bool,
+    /// One column whose values nobody chooses.
+    #[serde(default)]
+    pub surrogate: bool,
+    /// Definition of the PRIMARY KEY, UNIQUE or EXCLUDE constraint it belongs to.
     pub constraint: Option<String>,
     /// As a string literal.
     pub comment: Option<String>,
     pub clustered: bool,
     /// Column number and statistics target, where it is not the default.
     pub statistics: Vec<(i16, i32)>,
+}
+
+/// A foreign key by its table and its name.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct KeyName {
+    pub table: String,
+    pub quoted: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -159,30 +210,92 @@ pub fn family(target: pg_sys::Oid) -> Vec<u32> {
 /// whether there are any. So only the owner may ask. Without a column: the one that each table is registered with.
 pub fn read_all(tables: &[u32], column: Option<&str>) -> Result<Tree, Error> {
     tables.iter().try_for_each(|table| require_owner((*table).into()))?;
-    let oids = tables.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
-    as_superuser(|| {
-        let json = spi::query(include_str!("facts.sql"), &[Some(&format!("{{{oids}}}")), column]);
-        let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oids}") })?;
-        let members: Vec<Facts> =
-            serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })?;
+    let (oids, role) = (array(tables), views::current_role());
+    let mut tree = as_superuser(|| {
+        let mut members = catalogs(&oids, column)?;
+        if members.is_empty() {
+            return Err(gone(&oids));
+        }
+        members.iter_mut().for_each(|m| m.owned = true);
         let mut tree = Tree::new(members);
         // Others cannot be scoped, and a foreign table need not answer.
         if tree.members().iter().all(|m| matches!(m.kind, 'r' | 'p')) {
             for root in tree.roots().collect::<Vec<_>>() {
-                let rows = rows(&tree.members()[root]);
+                let rows = rows(&tree.members()[root], tree.is_alone());
                 tree.found(root, rows);
             }
         }
+        tree.readers = views::read(&oids, &role)?;
+        tree.keys = keys(&oids, column)?;
         Ok(tree)
-    })
+    })?;
+    let neighbours = array(&neighbours(&tree, column.is_none()));
+    tree.neighbours = as_superuser(|| catalogs(&neighbours, None))?;
+    tree.neighbours.iter_mut().for_each(|n| n.owned = pg::owns_table(n.oid.into()));
+    Ok(tree)
+}
+
+/// One table by itself, for its owner.
+pub fn read_one(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+    require_owner(target)?;
+    let tables = as_superuser(|| catalogs(&array(&[target.to_u32()]), column))?;
+    tables.into_iter().next().ok_or_else(|| gone(&target.to_u32().to_string()))
+}
+
+/// What the catalogs say of registered tables, whoever is asking, as if they were empty: rows are not read. Each by itself:
+/// what a partition or child has from the table above counts as its own.
+pub fn inspect(tables: &[u32]) -> Result<HashMap<u32, Tree>, Error> {
+    let tables = as_superuser(|| catalogs(&array(tables), None))?;
+    Ok(tables.into_iter().map(|facts| (facts.oid, Tree::new(vec![facts]))).collect())
+}
+
+/// The foreign keys between some tables and the scoped ones.
+fn keys(oids: &str, column: Option<&str>) -> Result<Vec<Key>, Error> {
+    let json = spi::query_planned(include_str!("keys.sql"), &[Some(oids), column]).unwrap_or_else(|| "[]".into());
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("foreign keys of a table: {e}") })
+}
+
+/// The tables of the keys that are not composite yet, or for the way back of all, but for the members.
+fn neighbours(tree: &Tree, of_composite: bool) -> Vec<u32> {
+    let wanted = tree.keys.iter().filter(|k| of_composite || !k.composite);
+    let oids: BTreeSet<u32> = wanted.flat_map(|k| [k.child_oid, k.parent_oid]).collect();
+    oids.into_iter().filter(|oid| tree.place(*oid).is_none()).collect()
+}
+
+/// Whether no key of the tables waits to become composite.
+pub fn keys_are_settled(tables: &[u32], column: &str) -> Result<bool, Error> {
+    Ok(as_superuser(|| keys(&array(tables), Some(column)))?.iter().all(|key| key.composite))
+}
+
+/// Tables that a foreign key ties to one of these and that are not scoped.
+pub fn unscoped_relatives(tables: &[u32]) -> Vec<u32> {
+    let oids = array(tables);
+    let others = as_superuser(|| spi::query(include_str!("relatives.sql"), &[Some(&oids)])).unwrap_or_default();
+    others.split(' ').filter_map(|oid| oid.parse().ok()).collect()
+}
+
+const FACTS: &str = include_str!("facts.sql");
+
+fn catalogs(oids: &str, column: Option<&str>) -> Result<Vec<Facts>, Error> {
+    let json = spi::query_planned(FACTS, &[Some(oids), column]).unwrap_or_else(|| "[]".into());
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
+}
+
+/// As PostgreSQL writes an array.
+fn array(oids: &[u32]) -> String {
+    format!("{{{}}}", oids.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+}
+
+fn gone(oid: &str) -> Error {
+    Error::Internal { what: format!("no table with oid {oid}") }
 }
 
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
 
-/// Of the table and what is below it.
-fn rows(facts: &Facts) -> Rows {
+/// Of the table and what is below it. A CHECK speaks for its own table only.
+fn rows(facts: &Facts, alone: bool) -> Rows {
     let exists = |condition: &str| {
         let sql = format!("SELECT EXISTS (SELECT FROM {}{condition})::text", facts.qualified);
         spi::query(&sql, &[]).as_deref() == Some("true")
@@ -191,7 +304,7 @@ fn rows(facts: &Facts) -> Rows {
     let without_organization = any
         && match &facts.column {
             None => true,
-            Some(column) if column.is_filled() => false,
+            Some(column) if column.is_filled() || (alone && column.has_no_null()) => false,
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }

@@ -1,11 +1,18 @@
 -- Everything the planner asks of the catalogs about some tables ($1) and their organization column ($2, or when that is
 -- NULL the column each is registered with), as one JSON array in the order of $1.
 -- search_path is pinned by the calling function, so every printed name is qualified.
+WITH referring AS MATERIALIZED (
+    -- No index of pg_constraint leads with the referenced table: one scan for all. Partitions have their parent's keys too;
+    -- those follow.
+    SELECT k.confrelid, k.conindid, format('%I.%I', kn.nspname, kc.relname) AS table_name, quote_ident(k.conname) AS quoted
+    FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
+    WHERE k.contype = 'f' AND k.confrelid = ANY ($1::oid[]) AND k.conparentid = 0)
 SELECT jsonb_agg(jsonb_build_object(
     'oid', c.oid::bigint,
     'schema', n.nspname,
     'schema_quoted', quote_ident(n.nspname),
     'table', c.relname,
+    'table_quoted', quote_ident(c.relname),
     'qualified', format('%I.%I', n.nspname, c.relname),
     'literal', quote_literal(format('%I.%I', n.nspname, c.relname)),
     'kind', c.relkind,
@@ -26,8 +33,15 @@ SELECT jsonb_agg(jsonb_build_object(
             -- Since PostgreSQL 18 NOT NULL is a constraint, and may be NOT VALID: there may be NULLs.
             'not_valid', (SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
                           WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
+            'not_valid_here', COALESCE((SELECT k.conislocal FROM pg_constraint k
+                                        WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]), false),
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
-            'default', pg_get_expr(d.adbin, d.adrelid))
+            'default', pg_get_expr(d.adbin, d.adrelid),
+            'checks', COALESCE((SELECT jsonb_agg(jsonb_build_object('quoted', quote_ident(k.conname), 'validated', k.convalidated))
+                                FROM pg_constraint k
+                                WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
+                                  AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)
+                                  AND COALESCE((to_jsonb(k) ->> 'conenforced')::boolean, true)), '[]'))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum > 0 AND NOT a.attisdropped),
     'foreign_keys', COALESCE((
@@ -59,16 +73,31 @@ SELECT jsonb_agg(jsonb_build_object(
             'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
                                 WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = key),
             'replica_identity', x.indisreplident,
-            'referenced', x.indexrelid IN (SELECT conindid FROM pg_constraint WHERE contype = 'f'),
-            -- pg_get_constraintdef() leaves the storage parameters out.
-            'constraint', (SELECT CASE WHEN i.reloptions IS NULL THEN pg_get_constraintdef(k.oid)
+            'references', COALESCE((SELECT jsonb_agg(jsonb_build_object('table', r.table_name, 'quoted', r.quoted) ORDER BY r.table_name, r.quoted)
+                                    FROM referring r WHERE r.conindid = x.indexrelid AND r.confrelid = c.oid), '[]'),
+            -- Key columns; an expression is an empty name.
+            'columns', (SELECT jsonb_agg(COALESCE(quote_ident(a.attname), '') ORDER BY u.n)
+                        FROM unnest(x.indkey[:x.indnkeyatts - 1]) WITH ORDINALITY u (attnum, n)
+                        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.attnum AND u.attnum > 0),
+            'immediate', x.indimmediate,
+            'exclusion', x.indisexclusion AND NOT x.indisunique,
+            -- One index column more, of type uuid, is possible.
+            'takes_uuid', pg_indexam_has_property(am.oid, 'can_multi_col')
+                AND EXISTS (SELECT FROM pg_opclass o WHERE o.opcmethod = am.oid AND o.opcdefault AND o.opcintype = 'uuid'::regtype),
+            -- A value nobody chooses: a uuid, a sequence's or an identity column's.
+            'surrogate', x.indnkeyatts = 1 AND EXISTS (
+                SELECT FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                WHERE a.attrelid = c.oid AND a.attnum = x.indkey[0]
+                  AND (a.atttypid = 'uuid'::regtype OR a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval(%')),
+            -- pg_get_constraintdef() leaves the storage parameters out, except those of EXCLUDE.
+            'constraint', (SELECT CASE WHEN i.reloptions IS NULL OR k.contype = 'x' THEN pg_get_constraintdef(k.oid)
                                        ELSE regexp_replace(pg_get_constraintdef(k.oid), '( DEFERRABLE( INITIALLY DEFERRED)?)?$',
                                                            ' WITH (' || array_to_string(i.reloptions, ', ') || ')\1') END
                            FROM pg_constraint k
-                           WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+                           WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
             'comment', quote_literal(COALESCE(
                 (SELECT obj_description(k.oid, 'pg_constraint') FROM pg_constraint k
-                 WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype = 'u'),
+                 WHERE k.conindid = x.indexrelid AND k.conrelid = c.oid AND k.contype IN ('p', 'u', 'x')),
                 obj_description(x.indexrelid, 'pg_class'))),
             'clustered', x.indisclustered,
             'statistics', COALESCE((SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget)) FROM pg_attribute a
@@ -94,16 +123,19 @@ SELECT jsonb_agg(jsonb_build_object(
             'ours', f.pronamespace = 'orgscope'::regnamespace) ORDER BY t.tgname)
         FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), '[]'),
-    -- PostgreSQL names what it makes for a partition.
-    'taken_names', CASE WHEN c.relispartition THEN '[]' ELSE COALESCE((
+    -- PostgreSQL names what it makes for a partition, but for what a key of its own needs.
+    'taken_names', CASE WHEN c.relispartition AND NOT own_keys.present THEN '[]' ELSE COALESCE((
         SELECT jsonb_agg(name) FROM (
             SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
             UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]') END,
     'registered', CASE WHEN s.schema_name IS NOT NULL THEN
-        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END
+        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END,
+    'declared', (SELECT u.kind FROM orgscope.unscoped_table u WHERE u.schema_name = n.nspname AND u.table_name = c.relname)
 ) ORDER BY asked.place)::text
 FROM unnest($1::oid[]) WITH ORDINALITY asked (oid, place)
 JOIN pg_class c ON c.oid = asked.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN orgscope.scoped_table s ON s.schema_name = n.nspname AND s.table_name = c.relname
 CROSS JOIN LATERAL (SELECT COALESCE($2, s.column_name::text, '') AS column_name) wanted
+CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_constraint k
+                                   WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0) AS present) own_keys

@@ -5,13 +5,14 @@ use crate::guard::table_name;
 use crate::pg::as_superuser;
 use crate::scope::facts::{self, Facts};
 use crate::scope::options::Options;
-use crate::scope::registry::while_scoping;
 use crate::scope::tree::Tree;
-use crate::scope::undo::{Original, left_behind, original};
-use crate::scope::{Step, apply, plan};
+use crate::scope::undo::{Original, left_behind};
+use crate::scope::{enable, plan};
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
+
+const CONCERNED: &str = include_str!("concerned.sql");
 
 /// What a DDL statement has done to trees of scoped tables.
 #[derive(Deserialize)]
@@ -31,10 +32,17 @@ struct Change {
     original: Original,
 }
 
+/// Whether a command of this tag may change which tables belong together.
+pub fn may_change(tag: &str) -> bool {
+    ["ALTER TABLE", "ALTER FOREIGN TABLE", "CREATE TABLE", "CREATE FOREIGN TABLE", "CREATE SCHEMA"].contains(&tag)
+}
+
 /// Called at the end of every DDL statement that may concern a tree: one query when it does not. The steps run as who
 /// runs the statement, owner of the new table or superuser.
 pub fn adopt() -> Result<(), Error> {
-    let Some(json) = as_superuser(|| spi::query(include_str!("members.sql"), &[])) else { return Ok(()) };
+    let changes =
+        as_superuser(|| spi::query_planned(CONCERNED, &[]).and_then(|_| spi::query(include_str!("members.sql"), &[])));
+    let Some(json) = changes else { return Ok(()) };
     let changes: Changes =
         serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("members of a tree: {e}") })?;
     if let Some(table) = changes.exposed {
@@ -50,13 +58,10 @@ fn scope_new(new: &Change) -> Result<(), Error> {
     let tables = below(new.table);
     let tree = facts::read_all(&tables, Some(&new.column))?;
     refuse_other_parents(&tree, &tables)?;
-    let steps = run(&tree, &new.options)?;
-    for (i, facts) in tree.members().iter().enumerate() {
-        let own = original(facts, steps.iter().filter(|s| s.member == i));
-        let original = Original { member: true, ..as_if_before(facts, own, &new.original) };
-        apply::register(facts, &original, &new.options)?;
-    }
-    Ok(())
+    let kept = |member: usize, own: Original| {
+        Some(Original { member: true, ..as_if_before(&tree.members()[member], own, &new.original) })
+    };
+    enable(&tree, &new.options, kept).map(drop)
 }
 
 /// What the new table has of scoping from its parent, it would not have had.
@@ -96,22 +101,15 @@ fn refuse_other_parents(tree: &Tree, tables: &[u32]) -> Result<(), Error> {
 fn scope_leaving(leaving: &Change) -> Result<(), Error> {
     let target = pg_sys::Oid::from(leaving.table);
     let tree = facts::read(target, Some(&leaving.column))?;
-    let steps = run(&tree, &leaving.options)?;
-    for (i, facts) in tree.members().iter().enumerate().filter(|(_, m)| m.registered.is_some()) {
-        let own = steps.iter().filter(|s| s.member == i);
-        let mut original = Original { member: !tree.is_root(i), ..original(facts, own) };
-        if tree.is_root(i) {
+    let kept = |member: usize, own: Original| {
+        let facts = &tree.members()[member];
+        let mut original = Original { member: !tree.is_root(member), ..own };
+        if tree.is_root(member) {
             original.added.extend(left_behind(facts, &original));
         }
-        apply::register(facts, &original, &leaving.options)?;
-    }
-    Ok(())
-}
-
-fn run(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
-    let steps = plan::plan(tree, options)?;
-    while_scoping(|| apply::run(tree, &steps))?;
-    Ok(steps)
+        facts.registered.is_some().then_some(original)
+    };
+    enable(&tree, &leaving.options, kept).map(drop)
 }
 
 /// The table and all below it, the table first.

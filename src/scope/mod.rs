@@ -2,20 +2,30 @@
 //! `undo` are pure, `apply` runs what they say. Enable, dry run, repair and disable are readers of the same plan.
 
 mod apply;
+mod backfill;
+mod birth;
+mod drift;
 mod facts;
-pub mod members;
+#[cfg(test)]
+mod invented;
+mod keys;
+mod members;
 mod options;
 mod plan;
 mod refuse;
-pub mod registry;
+mod registry;
+mod schema;
+mod share;
+mod sources;
 mod tree;
 mod undo;
+mod views;
 
 use crate::error::{Error, TableName};
-use crate::pg::text_datum;
-use crate::pg_function;
+use crate::pg::{as_superuser, text_datum};
+use crate::{pg_function, spi};
 use facts::{Facts, Registered};
-use options::Options;
+use options::{Locks, Options};
 use pgrx::pg_sys;
 use serde::Serialize;
 use tree::Tree;
@@ -26,7 +36,10 @@ use undo::Original;
 pub struct Step {
     pub step: usize,
     pub kind: &'static str,
+    /// NULL for a note: nothing to run.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub sql: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub lock: &'static str,
     pub reason: String,
     /// The place in the tree of the table it is for.
@@ -47,64 +60,130 @@ pg_function! {
     }
 }
 
+pg_function! {
+    /// `orgscope.run_readiness(since timestamptz) → text`: one object per observed table, as JSON. Reads as the superuser
+    /// what belongs to the caller's tables.
+    fn orgscope_run_readiness(call) {
+        // SAFETY: reads this backend's current user.
+        let role = unsafe { pg_sys::GetUserId() }.to_u32().to_string();
+        let since = call.timestamptz(0).unwrap_or_else(|| "-infinity".into());
+        let json = as_superuser(|| spi::query(include_str!("readiness.sql"), &[Some(&role), Some(&since)]));
+        Ok(json.map(|json| text_datum(&json)))
+    }
+}
+
 fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<Vec<Step>, Error> {
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
             let tree = facts::read(target, Some(column))?;
             refuse::not_the_top(&tree, target.to_u32())?;
-            plan::plan(&tree, &options)
+            planned(&tree, &options)
         }
         "enable" => {
             let options = Options::parse(options)?;
-            apply::lock(target)?;
-            let tree = facts::read(target, Some(column))?;
-            refuse::not_the_top(&tree, target.to_u32())?;
-            enable(&tree, &options)
+            if options.locks == Locks::Low {
+                return Err(refuse::one_transaction(target));
+            }
+            lock_and_enable(target, column, &options)
         }
         "repair" => {
-            let (tree, registered) = registered(target)?;
-            enable(&tree, &registered.options)
+            let registered = registered(target)?;
+            lock_and_enable(target, &registered.column_name, &registered.options)
         }
-        "disable" => disable(&registered(target)?.0),
+        "disable" if share::is_shared(target)? => share::unshare(target),
+        "disable" => {
+            registered(target)?;
+            disable(&apply::lock(target, None, keys::touched_by_restoration)?)
+        }
+        "share" => share::share(target),
+        "unshare" => share::unshare(target),
+        "exempt" => share::exempt(target, column),
+        "unexempt" => share::unexempt(target),
         other => Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
     }
 }
 
-fn enable(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
+/// The plan as it is shown: with notes about what it leaves as it is.
+fn planned(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
+    let steps = if options.locks == Locks::Low { plan::low } else { plan::plan };
+    let mut steps = steps(tree, options)?;
+    for reason in plan::notes(tree, options).into_iter().chain(views::notes(tree, options)) {
+        steps.push(Step { step: steps.len() + 1, kind: "note", sql: String::new(), lock: "", reason, member: 0 });
+    }
+    Ok(steps)
+}
+
+fn lock_and_enable(target: pg_sys::Oid, column: &str, options: &Options) -> Result<Vec<Step>, Error> {
+    let tree = apply::lock(target, Some(column), |tree| keys::touched_by_work(tree, options))?;
+    refuse::not_the_top(&tree, target.to_u32())?;
+    enable(&tree, options, |member, original| Some(Original { member: !tree.is_root(member), ..original }))
+}
+
+/// `kept` says what the registry is to know of a member; nothing of those that it leaves out.
+fn enable(
+    tree: &Tree,
+    options: &Options,
+    kept: impl Fn(usize, Original) -> Option<Original>,
+) -> Result<Vec<Step>, Error> {
     let steps = plan::plan(tree, options)?;
-    registry::while_scoping(|| apply::run(tree, &steps))?;
+    let quiet = drift::quiet(tree.with_neighbours());
+    apply::run(tree, &steps, options.backfill.as_deref())?;
+    let memories = keys::work(tree, options)?.memories;
+    let (own, others): (Vec<_>, Vec<_>) = memories.into_iter().partition(|(table, _)| tree.place_of(table).is_some());
+    let mut own: Vec<_> = own.into_iter().map(|(table, memory)| (tree.place_of(table), memory)).collect();
     for (i, facts) in tree.members().iter().enumerate() {
-        let is_member = !tree.is_root(i);
-        let original = Original { member: is_member, ..undo::original(facts, steps.iter().filter(|s| s.member == i)) };
+        let mut original = undo::original(tree, i, &steps);
+        own.extract_if(.., |(place, _)| *place == Some(i)).for_each(|(_, memory)| original.remember(memory));
+        let Some(original) = kept(i, original) else { continue };
         if !steps.is_empty() || facts.registered.as_ref().is_none_or(|r| r.original != original) {
             apply::register(facts, &original, options)?;
         }
     }
+    apply::note(others, Original::remember)?;
+    drop(quiet);
+    drift::settle(&tree.oids().collect::<Vec<_>>())?;
     Ok(steps)
 }
 
 fn disable(tree: &Tree) -> Result<Vec<Step>, Error> {
-    let steps = undo::undo(tree);
-    registry::while_scoping(|| apply::run(tree, &steps))?;
+    let keys = keys::restoration(tree)?;
+    let steps = undo::undo(tree, &keys);
+    let _quiet = drift::quiet(tree.with_neighbours());
+    apply::run(tree, &steps, None)?;
     tree.members().iter().for_each(apply::unregister);
+    apply::note(keys.forgotten, |original, memory| original.forget(&memory))?;
+    tree.oids().for_each(drift::forget);
     Ok(steps)
 }
 
-/// The locked table with its family, and what the registry says of it.
-fn registered(target: pg_sys::Oid) -> Result<(Tree, Registered), Error> {
-    apply::lock(target)?;
-    let tree = facts::read(target, None)?;
-    match tree.place(target.to_u32()).map(|place| &tree.members()[place]) {
-        Some(Facts { registered: Some(registered), .. }) => {
-            refuse::not_the_top(&tree, target.to_u32())?;
-            // One that is not registered itself goes by the column of the one that is.
-            let tree = facts::read(target, Some(&registered.column_name))?;
-            Ok((tree, registered.clone()))
-        }
-        Some(facts) => Err(not_scoped(facts)),
-        None => Err(Error::Internal { what: "the table is gone".into() }),
-    }
+/// Runs DDL on a table whose scoping is being put right.
+pub fn quietly<R>(table: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
+    let _quiet = drift::quiet([table.to_u32()]);
+    registry::while_scoping(f)
+}
+
+pub fn init() {
+    sources::init();
+}
+
+/// After REASSIGN OWNED. Without the extension there is nothing to judge.
+pub fn judge_owners() -> Result<(), Error> {
+    if crate::guard::ddl::extension_is_there() { drift::judge_owners() } else { Ok(()) }
+}
+
+/// Before CREATE TABLE AS runs.
+pub fn forget_sources() {
+    sources::forget();
+}
+
+/// What the registry says of the table, which is at the top of its tree. One below that is not registered itself goes by
+/// its column.
+fn registered(target: pg_sys::Oid) -> Result<Registered, Error> {
+    let facts = facts::read_one(target, None)?;
+    let Some(registered) = facts.registered else { return Err(not_scoped(&facts)) };
+    refuse::not_the_top(&facts::read(target, Some(&registered.column_name))?, target.to_u32())?;
+    Ok(registered)
 }
 
 fn not_scoped(facts: &Facts) -> Error {

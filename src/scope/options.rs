@@ -30,6 +30,53 @@ pub enum Index {
     None,
 }
 
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForeignKeys {
+    /// Keys between scoped tables take the organization in.
+    #[default]
+    Composite,
+    /// They stay, and the plan tells so.
+    Report,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Nothing is refused and nothing hidden: what enforcing would do is recorded.
+    Observe,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Views {
+    /// The plan tells which views read around row security.
+    #[default]
+    Report,
+    /// They become security_invoker, where the caller may.
+    Invoker,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrimaryKey {
+    #[default]
+    Keep,
+    /// A primary key whose values somebody chooses becomes one per organization.
+    Scoped,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Locks {
+    #[default]
+    Normal,
+    /// Of a plan: as statements to run one by one, none of which locks the table for long.
+    Low,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -39,6 +86,22 @@ pub struct Options {
     pub on_delete: OnDelete,
     pub unique: Unique,
     pub index: Index,
+    #[serde(skip_serializing_if = "is_default")]
+    pub foreign_keys: ForeignKeys,
+    #[serde(skip_serializing_if = "is_default")]
+    pub primary_key: PrimaryKey,
+    #[serde(skip_serializing_if = "is_default")]
+    pub mode: Mode,
+    #[serde(skip_serializing_if = "is_default")]
+    pub views: Views,
+    #[serde(skip_serializing_if = "is_default")]
+    pub allow_matviews: bool,
+    #[serde(skip_serializing)]
+    pub locks: Locks,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Options {
@@ -47,7 +110,7 @@ impl Options {
             table: None,
             message: "invalid scoping options".into(),
             detail: sentence(&e.to_string()),
-            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none).".into(),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"foreign_keys\" (composite, report), \"primary_key\" (keep, scoped), \"mode\" (enforce, observe), \"views\" (report, invoker), \"allow_matviews\" (false, true), \"locks\" (normal, low; of a plan).".into(),
         })
     }
 }
@@ -71,6 +134,8 @@ mod tests {
         let o = o.unwrap();
         assert_eq!(o.backfill.as_deref(), Some("a"));
         assert_eq!((o.on_delete, o.unique, o.index), (OnDelete::Cascade, Unique::Keep, Index::None));
+        let o = Options::parse(r#"{"foreign_keys": "report", "primary_key": "scoped"}"#).unwrap();
+        assert_eq!((o.foreign_keys, o.primary_key), (ForeignKeys::Report, PrimaryKey::Scoped));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! When a table cannot be scoped as asked: OS005, with the reason and what helps.
 
 use crate::error::Error;
+use crate::guard::table_name;
 use crate::scope::facts::Facts;
-use crate::scope::options::Options;
+use crate::scope::options::{Mode, Options};
 use crate::scope::tree::Tree;
+use pgrx::pg_sys;
 
 /// Can the tables be scoped by this column at all?
 pub fn unfit(tree: &Tree) -> Result<(), Error> {
@@ -50,6 +52,11 @@ fn unfit_member(root: &Facts, facts: &Facts) -> Result<(), Error> {
             "Scope the application's permanent tables.".into(),
         );
     }
+    if let Some(kind) = &facts.declared {
+        let (what, function) =
+            if kind == "shared" { ("shared", "unshare_table") } else { ("exempt from scoping", "unexempt_table") };
+        return refuse(&format!("It is {what}."), format!("Call orgscope.{function}({}) first.", facts.literal));
+    }
     if let Some(registered) = facts.registered.as_ref().filter(|r| r.column_name != facts.column_name) {
         return refuse(
             &format!("It is scoped by its column \"{}\" already.", registered.column_name),
@@ -76,6 +83,14 @@ fn unfit_member(root: &Facts, facts: &Facts) -> Result<(), Error> {
             "Move the organizations to orgscope.organization and drop that foreign key.".into(),
         );
     }
+    // PostgreSQL 18 refuses to merge a key with a partition's that is not enforced.
+    let (enforced, lapsed): (Vec<_>, Vec<_>) = facts.foreign_keys.iter().partition(|k| k.enforced);
+    if let (true, [], [key, ..]) = (facts.partition, &enforced[..], &lapsed[..]) {
+        return refuse(
+            &format!("It is a partition, and its foreign key {} is NOT ENFORCED.", key.quoted),
+            "Drop that foreign key first, or that of the table above which it comes from.".into(),
+        );
+    }
     Ok(())
 }
 
@@ -85,7 +100,7 @@ pub fn unfilled(tree: &Tree, options: &Options) -> Result<(), Error> {
 }
 
 fn unfilled_root(facts: &Facts, options: &Options) -> Result<(), Error> {
-    if !facts.rows.without_organization || options.backfill.is_some() {
+    if !facts.rows.without_organization || options.backfill.is_some() || options.mode == Mode::Observe {
         return Ok(());
     }
     let column = &facts.column_name;
@@ -97,6 +112,30 @@ fn unfilled_root(facts: &Facts, options: &Options) -> Result<(), Error> {
         facts,
         &format!("It has rows without a value for \"{column}\"."),
         format!("Say which organization existing rows belong to: {call}."),
+    ))
+}
+
+/// Locks are held to the end of the transaction, and enable is one.
+pub fn one_transaction(target: pg_sys::Oid) -> Error {
+    let table = table_name(target, None);
+    Error::Conflict {
+        message: format!("cannot scope table \"{}\" with low locks in one transaction", table.table),
+        table: Some(table),
+        detail: "Locks are held until the transaction ends.".into(),
+        hint: "Run the statements of orgscope.plan_org_scoping() with the same options one by one.".into(),
+    }
+}
+
+/// PostgreSQL builds no index of a partitioned table while others write.
+pub fn low_locks_of_many(tree: &Tree) -> Result<(), Error> {
+    if tree.is_alone() && tree.root().kind != 'p' {
+        return Ok(());
+    }
+    let hint = "Leave the option locks out; orgscope.backfill_org() can fill the column before, in batches.";
+    Err(conflict(
+        tree.root(),
+        "It has partitions or inheritance children, for which there is no way of low locks.",
+        hint.into(),
     ))
 }
 

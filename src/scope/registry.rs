@@ -1,11 +1,10 @@
-//! Keeps the registry with the tables: event triggers, so that it holds whoever runs the DDL, and in C, so that the
+//! Keeps the registry with the tables: from event triggers, so that it holds whoever runs the DDL, and in C, so that the
 //! extension depends on no procedural language that could be dropped with it.
 
 use crate::pg::{Backend, as_superuser};
-use crate::scope::members;
-use crate::{pg_function, spi};
+use crate::spi;
 
-/// Whether the DDL that runs is part of scoping: the registry is written when it is done.
+/// Whether the DDL that runs is a step of scoping: the registry is written when all are done.
 static SCOPING: Backend<bool> = Backend::new(false);
 
 /// Runs scoping's own DDL.
@@ -21,30 +20,22 @@ pub fn while_scoping<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-fn is_scoping() -> bool {
+pub fn is_scoping() -> bool {
     SCOPING.with(|s| *s)
 }
 
-pg_function! {
-    /// sql_drop: a dropped table's name must not make a later table look scoped.
-    fn orgscope_forget_dropped_tables(_call) {
-        if !is_scoping() {
-            as_superuser(|| spi::execute(FORGET, &[]));
-        }
-        Ok(None)
-    }
+/// After a drop: a dropped table's name must not make a later table look scoped.
+pub fn forget() {
+    // A look first: only a writer's lock would stay until the end of a transaction that drops something else.
+    as_superuser(|| spi::query_planned(DROPPED, &[]).map(|_| spi::query_planned(FORGET, &[])));
 }
 
-pg_function! {
-    /// ddl_command_end of what renames a table or schema, or gives a table a parent or takes it away.
-    fn orgscope_follow_renamed_tables(_call) {
-        if !is_scoping() {
-            as_superuser(|| spi::execute(FOLLOW, &[]));
-            members::adopt()?;
-        }
-        Ok(None)
-    }
+/// After a rename.
+pub fn follow() {
+    as_superuser(|| spi::query_planned(FOLLOW, &[]));
 }
 
+const DROPPED: &str = "SELECT 'yes' FROM pg_event_trigger_dropped_objects() d, orgscope.scoped_table s \
+     WHERE d.object_type = 'table' AND d.object_name = s.table_name::text LIMIT 1";
 const FORGET: &str = include_str!("forget.sql");
 const FOLLOW: &str = include_str!("follow.sql");

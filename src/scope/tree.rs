@@ -1,6 +1,8 @@
 //! A table with its partitions and inheritance children, at every level: parents stand before their children.
 
 use crate::scope::facts::{Facts, Rows};
+use crate::scope::keys::Key;
+use crate::scope::views::Readers;
 use std::collections::{HashMap, HashSet};
 
 #[derive(Debug, Clone)]
@@ -8,6 +10,12 @@ pub struct Tree {
     members: Vec<Facts>,
     /// Places of a member's parents, those among the members.
     parents: Vec<Vec<usize>>,
+    /// Foreign keys between the members and the scoped tables, themselves included.
+    pub keys: Vec<Key>,
+    /// The scoped tables at the other ends of those keys.
+    pub neighbours: Vec<Facts>,
+    /// What reads the rows of any member.
+    pub readers: Readers,
 }
 
 impl Tree {
@@ -39,7 +47,7 @@ impl Tree {
         let place: HashMap<u32, usize> = members.iter().enumerate().map(|(i, t)| (t.oid, i)).collect();
         let parents =
             members.iter().map(|t| t.parents.iter().filter_map(|p| place.get(p).copied()).collect()).collect();
-        Self { members, parents }
+        Self { members, parents, keys: Vec::new(), neighbours: Vec::new(), readers: Readers::default() }
     }
 
     pub fn members(&self) -> &[Facts] {
@@ -65,6 +73,24 @@ impl Tree {
 
     pub fn place(&self, oid: u32) -> Option<usize> {
         self.members.iter().position(|m| m.oid == oid)
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.members.len() == 1
+    }
+
+    /// The place of a table, which may be a neighbour: those have none.
+    pub fn place_of(&self, table: &Facts) -> Option<usize> {
+        self.members.iter().position(|m| m.qualified == table.qualified)
+    }
+
+    /// The tables and those that their keys tie them to.
+    pub fn with_neighbours(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().chain(&self.neighbours).map(|t| t.oid)
+    }
+
+    pub fn oids(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(|m| m.oid)
     }
 
     /// What was found in a root and below.

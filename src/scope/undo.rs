@@ -3,8 +3,10 @@
 use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
-use crate::scope::plan::scoped_definition;
+use crate::scope::keys::{Memory, OriginalKey, Restoration};
+use crate::scope::plan::{becomes_scoped, is_prepared, prepared, scoped_definition};
 use crate::scope::tree::Tree;
+use crate::scope::views::Changed;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -17,6 +19,15 @@ pub struct Original {
     pub column: Option<OriginalColumn>,
     pub added: Vec<Added>,
     pub replaced: Vec<Replaced>,
+    /// Foreign keys of this table that were made composite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<OriginalKey>,
+    /// Unique constraints that composite keys to this table need.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_uniques: Vec<String>,
+    /// Views that were made security_invoker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<Changed>,
     /// Keys and indexes of the column that it had and that may come to belong to those of the table above, and go with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<Replaced>,
@@ -52,10 +63,11 @@ pub struct Replaced {
     pub attachments: Vec<String>,
 }
 
-/// What must be remembered for `undo`, given what the plan is about to do. A table scoped before keeps what it was like
-/// before that.
-pub fn original<'a>(facts: &Facts, steps: impl Iterator<Item = &'a Step>) -> Original {
-    let steps: Vec<_> = steps.collect();
+/// What must be remembered of a member for `undo`, given what the plan is about to do. A table scoped before keeps what it
+/// was like before that.
+pub fn original(tree: &Tree, member: usize, steps: &[Step]) -> Original {
+    let facts = &tree.members()[member];
+    let steps: Vec<_> = steps.iter().filter(|s| s.member == member).collect();
     let mut original = match &facts.registered {
         Some(registered) => registered.original.clone(),
         None => Original {
@@ -63,27 +75,44 @@ pub fn original<'a>(facts: &Facts, steps: impl Iterator<Item = &'a Step>) -> Ori
             force_row_security: facts.force_row_security,
             column: facts.column.as_ref().map(|c| OriginalColumn {
                 not_null: c.is_filled(),
-                not_valid: c.not_valid.clone(),
-                default: c.default.clone(),
+                not_valid: c.not_valid.clone().filter(|_| c.not_valid_here),
+                // What the way of short locks has done is scoping's already.
+                default: c.default.clone().filter(|_| !prepared(facts)),
             }),
+            added: prepared_objects(facts),
             kept: kept(facts),
             ..Original::default()
         },
     };
+    for view in tree.readers.found.iter().filter(|v| steps.iter().any(|s| s.sql == v.set_invoker())) {
+        original.views.retain(|v| v.qualified != view.qualified);
+        original.views.push(Changed { qualified: view.qualified.clone(), invoker: view.invoker.clone() });
+    }
     original.added.extend(steps.iter().filter_map(|step| added(step)));
     let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
-    for index in facts.indexes.iter().filter(|i| i.unique) {
+    for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
         if scoped_definition(index, &facts.column_quoted).is_some_and(|definition| changed(&definition)) {
-            original.replaced.retain(|r| r.quoted != index.quoted);
-            original.replaced.push(Replaced {
-                quoted: index.quoted.clone(),
-                constraint: index.constraint.is_some(),
-                definition: index.constraint.clone().unwrap_or_else(|| columns(index)),
-                attachments: Vec::new(),
-            });
+            original.remember(Memory::Replaced(Replaced::of(index)));
         }
     }
     original
+}
+
+impl Replaced {
+    pub fn of(index: &Index) -> Self {
+        Self {
+            quoted: index.quoted.clone(),
+            constraint: index.constraint.is_some(),
+            definition: index.constraint.clone().unwrap_or_else(|| columns(index).to_owned()),
+            attachments: Vec::new(),
+        }
+    }
+}
+
+fn prepared_objects(facts: &Facts) -> Vec<Added> {
+    let keys = facts.foreign_keys.iter().map(|k| Added { quoted: k.quoted.clone(), constraint: true });
+    let indexes = facts.indexes.iter().map(|i| Added { quoted: i.quoted.clone(), constraint: false });
+    keys.chain(indexes).filter(|a| is_prepared(&a.quoted)).collect()
 }
 
 /// What a partition has of its own for the column.
@@ -142,15 +171,18 @@ fn drop_added(facts: &Facts, added: &Added) -> String {
 }
 
 /// An index definition without its prefix, which names the table.
-fn columns(index: &Index) -> String {
-    index.definition.strip_prefix(&index.prefix).unwrap_or(&index.definition).to_owned()
+pub fn columns(index: &Index) -> &str {
+    index.definition.strip_prefix(&index.prefix).unwrap_or(&index.definition)
 }
 
 /// The steps back, in the reverse order of the plan. A table that is not registered is left alone.
-pub fn undo(tree: &Tree) -> Vec<Step> {
+pub fn undo(tree: &Tree, keys: &Restoration) -> Vec<Step> {
     let mut undo = Undo { tree, steps: Vec::new() };
+    undo.views();
     undo.each(protection);
+    keys.before.iter().for_each(|(kind, sql)| undo.add(0, kind, sql.clone()));
     undo.uniques();
+    keys.after.iter().for_each(|(kind, sql)| undo.add(0, kind, sql.clone()));
     undo.each(added_here);
     undo.kept();
     undo.columns();
@@ -177,6 +209,13 @@ impl<'a> Undo<'a> {
     fn each(&mut self, part: fn(&Facts, &Original) -> Vec<(&'static str, String)>) {
         for (member, facts, original) in self.members() {
             part(facts, original).into_iter().for_each(|(kind, sql)| self.add(member, kind, sql));
+        }
+    }
+
+    fn views(&mut self) {
+        for (member, _, original) in self.members() {
+            let steps = original.views.iter().filter_map(|v| v.restore(&self.tree.readers)).collect::<Vec<_>>();
+            steps.into_iter().for_each(|sql| self.add(member, "view", sql));
         }
     }
 
@@ -216,6 +255,7 @@ impl<'a> Undo<'a> {
     fn columns(&mut self) {
         let only = if self.tree.members().len() > 1 { "ONLY " } else { "" };
         let mut nullable = HashSet::new();
+        let mut not_valid = Vec::new();
         for (member, facts, original) in self.members() {
             let Some(now) = &facts.column else { continue };
             let column = &facts.column_quoted;
@@ -237,16 +277,24 @@ impl<'a> Undo<'a> {
             if above || dropped {
                 nullable.insert(member);
             }
-            if dropped && !above {
+            // What a partition had of its own stays with it when the table above drops its NOT NULL.
+            if dropped && (!above || before.not_valid.is_some()) {
                 self.add(member, "column", format!("{alter} DROP NOT NULL"));
             }
-            if above && before.not_null {
+            // A table below may have lost its own with that of the table above when that was observed.
+            if before.not_null && (above || (!self.tree.is_root(member) && !now.is_filled())) {
                 self.add(member, "column", format!("{alter} SET NOT NULL"));
             }
-            if dropped && let Some(constraint) = before.not_valid {
-                self.add(member, "column", format!("ALTER TABLE {} {constraint}", facts.qualified));
+            // Below the top it may meet one that is handed down, of another name.
+            if dropped
+                && self.tree.is_root(member)
+                && let Some(constraint) = before.not_valid
+            {
+                not_valid.push((member, format!("ALTER TABLE {} {constraint}", facts.qualified)));
             }
         }
+        // When no table above forbids it any more.
+        not_valid.into_iter().for_each(|(member, sql)| self.add(member, "column", sql));
     }
 }
 
@@ -274,7 +322,7 @@ fn added_here(facts: &Facts, original: &Original) -> Vec<(&'static str, String)>
     own.map(|a| ("added", drop_added(facts, a))).collect()
 }
 
-fn restore(facts: &Facts, replaced: &Replaced, going: &HashSet<u32>) -> Vec<String> {
+pub fn restore(facts: &Facts, replaced: &Replaced, going: &HashSet<u32>) -> Vec<String> {
     let Replaced { quoted, definition, .. } = replaced;
     let Some(now) = facts.index(quoted) else { return Vec::new() };
     let gone = going.contains(&now.oid);

@@ -1,6 +1,6 @@
 //! The organization column: there, filled, defaulted, NOT NULL, and a key to orgscope.organization.
 
-use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE};
+use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, is_prepared};
 use crate::scope::facts::{Column, Facts};
 use crate::scope::options::OnDelete;
 use crate::scope::tree::Tree;
@@ -56,6 +56,14 @@ impl Plan<'_> {
     pub(super) fn not_null(&mut self) {
         let change = format!("ALTER COLUMN {} SET NOT NULL", self.facts.column_quoted);
         self.alter("not null", EXCLUSIVE, &change, "a row without an organization would be nobody's and everybody's");
+    }
+
+    pub(super) fn dropped_checks(&mut self) {
+        let checks = self.facts.column.iter().flat_map(|c| &c.checks);
+        for check in checks.filter(|c| is_prepared(&c.quoted)) {
+            let change = format!("DROP CONSTRAINT {}", check.quoted);
+            self.alter("not null", EXCLUSIVE, &change, "it has spared SET NOT NULL from reading the table");
+        }
     }
 
     /// Through the root, so that rows move to the partition of their organization.

@@ -2,63 +2,10 @@
 
 use super::*;
 use crate::policy::{BASE, FLOOR, GUARDS, predicate};
-use crate::scope::facts::Index;
+use crate::scope::facts::Rows;
+use crate::scope::invented::{alone, index, partitioned, table as facts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-/// An empty, ordinary table with the given names.
-fn facts(table: &str, column: &str, change: impl FnOnce(&mut Value)) -> Facts {
-    let mut json = json!({
-        "schema": "public", "schema_quoted": "public", "table": table, "qualified": format!("public.{table}"),
-        "literal": format!("'public.{table}'"), "kind": "r", "temporary": false, "system": false,
-        "row_security": false, "force_row_security": false, "column_name": column,
-        "column_quoted": column, "column_literal": format!("'{column}'"), "column": null, "foreign_keys": [],
-        "indexes": [], "policies": [], "triggers": [], "taken_names": [], "registered": null
-    });
-    change(&mut json);
-    serde_json::from_value(json).unwrap()
-}
-
-fn index(definition: &str, prefix: &str, constraint: Option<&str>) -> Index {
-    serde_json::from_value(json!({
-        "quoted": "i", "definition": definition, "prefix": prefix, "unique": true, "primary": false, "usable": true,
-        "leads": false, "contains": false, "replica_identity": false, "referenced": false,
-        "constraint": constraint, "comment": null, "clustered": false, "statistics": []
-    }))
-    .unwrap()
-}
-
-fn alone(facts: Facts) -> Tree {
-    Tree::new(vec![facts])
-}
-
-fn generated_name(facts: &Facts) -> String {
-    let options = Options::default();
-    let (scoped_indexes, steps) = (HashSet::new(), Vec::new());
-    let (member, is_root, column_below) = (0, true, false);
-    Plan { facts, options: &options, member, is_root, column_below, scoped_indexes: &scoped_indexes, steps }
-        .free_name("fkey")
-}
-
-/// A partitioned table with this many partitions below each table, two levels deep.
-fn partitioned(width: u32) -> Tree {
-    let mut tables = Vec::new();
-    let mut table = |oid: u32, parent: Option<u32>, kind: &str| {
-        tables.push(facts(&format!("t{oid}"), "org", |j| {
-            j["oid"] = json!(oid);
-            j["kind"] = json!(kind);
-            j["partition"] = json!(parent.is_some());
-            j["parents"] = json!(parent.into_iter().collect::<Vec<_>>());
-        }));
-    };
-    table(1, None, "p");
-    for i in 0..width {
-        let middle = 2 + i * (width + 1);
-        (1..=width).for_each(|leaf| table(middle + leaf, Some(middle), "r"));
-        table(middle, Some(1), "p");
-    }
-    Tree::new(tables)
-}
 
 #[test]
 fn every_member_gets_what_is_not_handed_down() {
@@ -104,7 +51,7 @@ fn a_plain_table_gets_everything_in_order() {
 #[test]
 fn rows_need_a_backfill() {
     let mut with_rows = facts("t", "org", |_| ());
-    with_rows.rows = crate::scope::facts::Rows { any: true, without_organization: true };
+    with_rows.rows = Rows { any: true, without_organization: true };
     let with_rows = alone(with_rows);
     assert_eq!(plan(&with_rows, &Options::default()).unwrap_err().report().sqlstate, "OS005");
     let options = Options { backfill: Some("(SELECT 1)".into()), ..Options::default() };
@@ -134,7 +81,7 @@ proptest! {
             None => n,
         };
         for _ in 0..taken {
-            let name = unquote(generated_name(&f));
+            let name = unquote(Plan::alone(&f, &Options::default()).free_name("fkey"));
             prop_assert!(name.len() <= 63 && !name.is_empty());
             prop_assert!(!f.taken_names.contains(&name));
             f.taken_names.push(name);
@@ -153,16 +100,16 @@ proptest! {
             j["column"] = json!({"type": "uuid", "not_null": true, "not_valid": null, "generated": false, "default": "orgscope.current_org()"});
             j["foreign_keys"] = json!([{"quoted": "k", "to_organization": true, "validated": true, "enforced": true}]);
             j["indexes"] = json!([{"quoted": "i", "definition": "", "prefix": "", "unique": unique, "primary": false,
-                "usable": true, "leads": true, "contains": true, "replica_identity": false, "referenced": false,
+                "usable": true, "leads": true, "contains": true, "replica_identity": false,
                 "constraint": null, "comment": null, "clustered": false, "statistics": []}]);
             j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
                 "everywhere": true, "using": predicate, "check": predicate})));
             j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
-                "definition": g.create("public.t", &format!("'{column}'")), "always": true, "ours": true})).collect());
+                "definition": g.create("public.t", &format!("'{column}'"), false), "always": true, "ours": true})).collect());
         });
         let done = alone(done);
         prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
-        let back = crate::scope::undo::undo(&done);
+        let back = crate::scope::undo::undo(&done, &Default::default());
         prop_assert_eq!(back.iter().filter(|s| s.kind == "guard").count(), GUARDS.len());
     }
 }

@@ -8,23 +8,18 @@ use std::collections::{HashMap, HashSet};
 
 const REASON: &str = "unique per organization: across organizations it would tell one what another has";
 
-/// The unique indexes that become unique per organization. Those of a partitioned table and its partitions are one
-/// family, which changes whole or not at all. A primary key stays, and so does what a foreign key refers to or a replica
-/// identity uses: others depend on its columns.
+/// The indexes that become unique per organization by themselves. Those of a partitioned table and its partitions are one
+/// family, which changes whole or not at all.
 pub fn scoped_indexes(tree: &Tree, options: &Options) -> HashSet<u32> {
-    if options.unique == options::Unique::Keep {
-        return HashSet::new();
-    }
     let mut top_of: HashMap<u32, u32> = HashMap::new();
     let mut kept: HashSet<u32> = HashSet::new();
-    for index in tree.members().iter().flat_map(|m| &m.indexes).filter(|i| i.unique) {
+    for index in tree.members().iter().flat_map(|m| &m.indexes).filter(|i| i.unique || i.exclusion) {
         let top = match index.parent {
             None => index.oid,
             Some(parent) => top_of.get(&parent).copied().unwrap_or(parent),
         };
         top_of.insert(index.oid, top);
-        let needed = index.primary || index.referenced || index.replica_identity;
-        if needed || index.contains {
+        if !options.scopes(index) || !becomes_scoped(index) {
             kept.insert(top);
         }
     }
@@ -101,11 +96,22 @@ impl Facts {
     }
 }
 
+/// Whether an index that allows no two equal values can become one per organization by itself. What a foreign key refers
+/// to or a replica identity uses cannot: others depend on its columns.
+pub fn becomes_scoped(index: &Index) -> bool {
+    let needed = !index.references.is_empty() || index.replica_identity;
+    let restricts = index.unique || (index.exclusion && index.takes_uuid);
+    restricts && !index.contains && !needed
+}
+
 /// The definition with the organization column put first. PostgreSQL prints definitions in one form, so the place is
 /// known: behind the first parenthesis of a constraint, behind the index's prefix.
 pub fn scoped_definition(index: &Index, column: &str) -> Option<String> {
     match &index.constraint {
-        Some(definition) => definition.split_once('(').map(|(head, rest)| format!("{head}({column}, {rest}")),
+        Some(definition) => {
+            let operator = if index.exclusion { " WITH =" } else { "" };
+            definition.split_once('(').map(|(head, rest)| format!("{head}({column}{operator}, {rest}"))
+        }
         None => index.definition.strip_prefix(&index.prefix).map(|rest| format!("{}{column}, {rest}", index.prefix)),
     }
 }
