@@ -34,7 +34,10 @@ struct Change {
 /// Called at the end of every DDL statement that may concern a tree: one query when it does not. The steps run as who
 /// runs the statement, owner of the new table or superuser.
 pub fn adopt() -> Result<(), Error> {
-    let Some(json) = as_superuser(|| spi::query(include_str!("members.sql"), &[])) else { return Ok(()) };
+    let changes = as_superuser(|| {
+        spi::query(include_str!("concerned.sql"), &[]).and_then(|_| spi::query(include_str!("members.sql"), &[]))
+    });
+    let Some(json) = changes else { return Ok(()) };
     let changes: Changes =
         serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("members of a tree: {e}") })?;
     if let Some(table) = changes.exposed {

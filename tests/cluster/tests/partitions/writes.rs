@@ -121,8 +121,13 @@ fn an_inheritance_tree_is_recorded_for_the_named_table_too() {
 /// A cascade under a context stays inside its organization and is nobody's bypass; the administrator's is on record.
 #[test]
 fn cascades_into_partitions_are_judged_by_who_caused_them() {
-    let world = World::without_tables("cascades");
-    let mut owner = world.owner();
+    // Since PostgreSQL 18 triggers fire after a cascade as the key table's owner, who may be outside row security.
+    ["owner", "postgres"].into_iter().for_each(cascade_in_tables_of);
+}
+
+fn cascade_in_tables_of(owner: &str) {
+    let world = World::without_tables(&format!("cascades_{owner}"));
+    let mut owner = world.connect(owner);
     run(
         &mut owner,
         "CREATE TABLE parent (id int PRIMARY KEY, organization_id uuid);
