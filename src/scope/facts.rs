@@ -58,6 +58,9 @@ pub struct Column {
     pub not_null: bool,
     /// What makes a NOT NULL constraint that PostgreSQL has not checked for existing rows.
     pub not_valid: Option<String>,
+    /// That constraint is the table's own, not handed down.
+    #[serde(default)]
+    pub not_valid_here: bool,
     pub generated: bool,
     pub default: Option<String>,
 }

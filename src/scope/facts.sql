@@ -26,6 +26,8 @@ SELECT jsonb_agg(jsonb_build_object(
             -- Since PostgreSQL 18 NOT NULL is a constraint, and may be NOT VALID: there may be NULLs.
             'not_valid', (SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
                           WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
+            'not_valid_here', COALESCE((SELECT k.conislocal FROM pg_constraint k
+                                        WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]), false),
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
             'default', pg_get_expr(d.adbin, d.adrelid))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

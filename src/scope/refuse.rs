@@ -76,6 +76,14 @@ fn unfit_member(root: &Facts, facts: &Facts) -> Result<(), Error> {
             "Move the organizations to orgscope.organization and drop that foreign key.".into(),
         );
     }
+    // PostgreSQL 18 refuses to merge a key with a partition's that is not enforced.
+    let (enforced, lapsed): (Vec<_>, Vec<_>) = facts.foreign_keys.iter().partition(|k| k.enforced);
+    if let (true, [], [key, ..]) = (facts.partition, &enforced[..], &lapsed[..]) {
+        return refuse(
+            &format!("It is a partition, and its foreign key {} is NOT ENFORCED.", key.quoted),
+            "Drop that foreign key first, or that of the table above which it comes from.".into(),
+        );
+    }
     Ok(())
 }
 

@@ -63,7 +63,7 @@ pub fn original<'a>(facts: &Facts, steps: impl Iterator<Item = &'a Step>) -> Ori
             force_row_security: facts.force_row_security,
             column: facts.column.as_ref().map(|c| OriginalColumn {
                 not_null: c.is_filled(),
-                not_valid: c.not_valid.clone(),
+                not_valid: c.not_valid.clone().filter(|_| c.not_valid_here),
                 default: c.default.clone(),
             }),
             kept: kept(facts),
@@ -216,6 +216,7 @@ impl<'a> Undo<'a> {
     fn columns(&mut self) {
         let only = if self.tree.members().len() > 1 { "ONLY " } else { "" };
         let mut nullable = HashSet::new();
+        let mut not_valid = Vec::new();
         for (member, facts, original) in self.members() {
             let Some(now) = &facts.column else { continue };
             let column = &facts.column_quoted;
@@ -237,16 +238,23 @@ impl<'a> Undo<'a> {
             if above || dropped {
                 nullable.insert(member);
             }
-            if dropped && !above {
+            // What a partition had of its own stays with it when the table above drops its NOT NULL.
+            if dropped && (!above || before.not_valid.is_some()) {
                 self.add(member, "column", format!("{alter} DROP NOT NULL"));
             }
             if above && before.not_null {
                 self.add(member, "column", format!("{alter} SET NOT NULL"));
             }
-            if dropped && let Some(constraint) = before.not_valid {
-                self.add(member, "column", format!("ALTER TABLE {} {constraint}", facts.qualified));
+            // Below the top it may meet one that is handed down, of another name.
+            if dropped
+                && self.tree.is_root(member)
+                && let Some(constraint) = before.not_valid
+            {
+                not_valid.push((member, format!("ALTER TABLE {} {constraint}", facts.qualified)));
             }
         }
+        // When no table above forbids it any more.
+        not_valid.into_iter().for_each(|(member, sql)| self.add(member, "column", sql));
     }
 }
 

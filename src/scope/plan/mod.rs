@@ -36,7 +36,9 @@ pub fn plan(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
     let defaults = tree.topmost(column::lacks_default);
     plan.down(|i| defaults.contains(&i), Plan::default_value);
     let nullable = tree.topmost(column::may_be_null);
-    plan.down(|i| nullable.contains(&i), Plan::not_null);
+    // A constraint of its own that is NOT VALID stays so when the table above gets one.
+    let unchecked = |i: usize| tree.members()[i].column.as_ref().is_some_and(|c| c.not_valid.is_some());
+    plan.down(|i| nullable.contains(&i) || unchecked(i), Plan::not_null);
     plan.down(|_| true, Plan::foreign_key);
     plan.down(|_| true, Plan::dropped_uniques);
     plan.up(Plan::uniques);

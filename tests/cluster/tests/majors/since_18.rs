@@ -238,3 +238,21 @@ fn uuidv7_makes_organizations() {
     assert_eq!(rows_under(&mut app, &org, "SELECT title FROM ticket"), ["theirs"]);
     refused_under(&mut app, &org, "OS002", &format!("INSERT INTO ticket VALUES (71, 'a', '{A}')"));
 }
+
+#[test]
+fn a_partitions_own_key_that_does_not_bind_is_refused() {
+    let world = World::without_tables("partition_not_enforced");
+    let mut owner = world.owner();
+    run(
+        &mut owner,
+        "CREATE TABLE t (id int, organization_id uuid) PARTITION BY LIST (id);
+         CREATE TABLE t_1 PARTITION OF t DEFAULT;
+         ALTER TABLE t_1 ADD FOREIGN KEY (organization_id) REFERENCES orgscope.organization NOT ENFORCED",
+    );
+    let error = refused(&mut owner, "OS005", "SELECT orgscope.enable_org_scoping('public.t')");
+    assert_eq!(error.table(), Some("t_1"));
+    run(
+        &mut owner,
+        "ALTER TABLE t_1 DROP CONSTRAINT t_1_organization_id_fkey; SELECT orgscope.enable_org_scoping('public.t')",
+    );
+}
