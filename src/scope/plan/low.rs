@@ -4,11 +4,11 @@
 //! Constraints and indexes made here have names of their own kind, by which enable knows them for scoping's.
 
 use super::observe;
-use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, becomes_scoped};
+use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE};
 use crate::error::Error;
 use crate::scope::Step;
 use crate::scope::facts::{Column, Facts};
-use crate::scope::options::{Index, Locks, OnDelete, Options, Unique};
+use crate::scope::options::{Index, Locks, OnDelete, Options};
 use crate::scope::{refuse, views};
 
 const SHARE_UPDATE_EXCLUSIVE: &str = "SHARE UPDATE EXCLUSIVE";
@@ -137,8 +137,7 @@ impl Plan<'_> {
 
     fn low_enable(&mut self) -> Result<(), Error> {
         let facts = self.facts;
-        let unique = self.options.unique == Unique::Auto && !self.observes();
-        for index in facts.indexes.iter().filter(|i| unique && becomes_scoped(i)) {
+        for index in self.made_scoped() {
             let reason = format!(
                 "the next step builds {} anew under its lock; the option {{\"unique\": \"keep\"}} leaves it as it is",
                 index.quoted

@@ -4,14 +4,10 @@ use super::{EXCLUSIVE, Plan, SHARE};
 use crate::scope::facts::Index;
 use crate::scope::options;
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
     pub(super) fn uniques(&mut self) {
-        // Observed, what is unique stays so: enforcing changes it.
-        if self.observes() {
-            return;
-        }
-        let (facts, options) = (self.facts, self.options);
-        for index in facts.indexes.iter().filter(|i| becomes_scoped(i) && options.scopes(i)) {
+        let facts = self.facts;
+        for index in self.made_scoped() {
             let scoped = scoped_definition(index, &facts.column_quoted);
             let reason = "unique per organization: across organizations it would tell one what another has";
             match (&index.constraint, scoped) {
@@ -33,11 +29,17 @@ impl Plan<'_> {
         }
     }
 
+    /// What this plan makes unique per organization. Observed, what is unique stays so: enforcing changes it.
+    pub(super) fn made_scoped(&self) -> Vec<&'a Index> {
+        let made = |i: &&Index| !self.observes() && self.options.scopes(i) && becomes_scoped(i);
+        self.facts.indexes.iter().filter(made).collect()
+    }
+
     /// Needed unless an index leads with the column already, or one that this plan makes will.
     pub(super) fn index(&mut self) {
-        let becomes = |i: &Index| !self.observes() && self.options.scopes(i) && becomes_scoped(i);
-        let leads = |i: &Index| i.usable && (i.leads || becomes(i));
-        if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
+        let leads =
+            self.facts.indexes.iter().any(|i| i.usable && i.leads) || self.made_scoped().iter().any(|i| i.usable);
+        if self.options.index == options::Index::None || leads {
             return;
         }
         let name = self.free_name("idx");
