@@ -82,52 +82,51 @@ impl Backfill {
     fn run(mut self) {
         let mut remaining = self.progress.rows_total;
         for pass in 0..PASSES {
-            let (filled, missed) = if remaining == 0 { (0, 0) } else { self.pass(pass == 0) };
-            if remaining > 0 {
-                remaining = count(&self.leaves, &self.facts.column_quoted).1;
+            if remaining == 0 {
+                break;
             }
-            // The first may have begun in the middle.
-            if remaining == 0 || (pass > 0 && filled + missed == 0) {
+            let unknown = self.pass(pass == 0);
+            remaining = count(&self.leaves, &self.facts.column_quoted).1;
+            if remaining <= unknown {
                 break;
             }
         }
         self.progress.finish(remaining);
     }
 
-    /// Over all pages, the first time from where an earlier call stood: rows filled, and rows missed.
-    fn pass(&mut self, first: bool) -> (u64, u64) {
-        let mut sum = (0, 0);
+    /// Over all pages, the first time from where an earlier call stood: how many rows the expression knows nothing for.
+    fn pass(&mut self, first: bool) -> u64 {
+        let mut unknown = 0;
         for leaf in self.leaves.clone() {
             let mut block = if first { self.progress.first_block(&leaf) } else { 0 };
             // It may have grown: by the rows that this very backfill has moved, which are filled, and by new ones.
             let end = if first { leaf.blocks } else { blocks(&leaf) };
             while block < end {
                 let next = (block + self.pages).min(end);
-                let (filled, missed) = self.batch(&leaf, block, next, first);
-                sum = (sum.0 + filled, sum.1 + missed);
+                unknown += self.batch(&leaf, block, next, first);
                 block = next;
             }
         }
-        sum
+        unknown
     }
 
-    fn batch(&mut self, leaf: &Leaf, from: u64, to: u64, first: bool) -> (u64, u64) {
-        let counts = in_short_memory(|| {
+    fn batch(&mut self, leaf: &Leaf, from: u64, to: u64, first: bool) -> u64 {
+        let unknown = in_short_memory(|| {
             let counts = without_force(|| spi::query(&self.update(leaf, from, to), &[])).unwrap_or_default();
-            let (filled, missed) = counts.split_once(' ').unwrap_or_default();
-            let (filled, missed) = (filled.parse().unwrap_or(0), missed.parse().unwrap_or(0));
+            let (filled, unknown) = counts.split_once(' ').unwrap_or_default();
+            let filled = filled.parse().unwrap_or(0);
             if first || filled > 0 {
                 self.progress.add(leaf, from, to, filled, first);
             }
-            (filled, missed)
+            unknown.parse().unwrap_or(0)
         });
         commit();
-        counts
+        unknown
     }
 
     /// Joined by the row's address, so that the expression is evaluated once a row, and a row for which it is NULL is
-    /// not written. A row that somebody else updates at this moment has moved, and is missed. Inside, the table has the
-    /// name that the caller knows, also where it is a partition.
+    /// not written. A row that somebody else updates at this moment has moved, and is left to the next pass. Inside, the
+    /// table has the name that the caller knows, also where it is a partition.
     fn update(&self, leaf: &Leaf, from: u64, to: u64) -> String {
         let (table, column, value) = (&leaf.qualified, &self.facts.column_quoted, &self.value);
         let name = &self.facts.table_quoted;
@@ -138,8 +137,8 @@ impl Backfill {
              filled AS ( \
                  UPDATE ONLY {table} AS t SET {column} = known.organization FROM known \
                  WHERE t.ctid = known.address AND known.organization IS NOT NULL RETURNING 1) \
-             SELECT f.n || ' ' || (k.n - f.n) \
-             FROM (SELECT count(*) AS n FROM filled) f, (SELECT count(organization) AS n FROM known) k"
+             SELECT f.n || ' ' || k.n \
+             FROM (SELECT count(*) AS n FROM filled) f, (SELECT count(*) - count(organization) AS n FROM known) k"
         )
     }
 }
