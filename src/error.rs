@@ -60,6 +60,10 @@ pub enum Error {
     AuditImmutable { operation: &'static str },
     ColumnGone { table: Box<TableName>, column: String },
     Attached { table: Box<TableName> },
+    InTransaction,
+    Drift { table: Box<TableName>, kind: &'static str, command: String, missing: Vec<String>, undo: String },
+    Unscoped { table: Box<TableName>, detail: String, hint: String },
+    SharedTable { table: Box<TableName> },
     NotATrigger { function: &'static str },
     Internal { what: String },
 }
@@ -128,6 +132,34 @@ impl Error {
                     &format!("cannot attach scoped table \"{}\" to another table", table.table),
                     "Its rows could then be read through the other table, without its row security.",
                     "Call orgscope.disable_org_scoping() for it first.",
+                )
+            },
+            Self::InTransaction => report(
+                "25001",
+                "orgscope.backfill_org() cannot run inside a transaction block",
+                "It commits after each batch.",
+                "CALL it outside BEGIN, functions and DO, or give enable_org_scoping() the option \"backfill\".",
+            ),
+            Self::Drift { table, kind, command, missing, undo } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS006",
+                    &format!("{command} would weaken {kind} table \"{}\"", table.table),
+                    &format!("It would be left without: {}.", missing.join(", ")),
+                    &format!("Keep it, or call {undo} to take the table out of scoping."),
+                )
+            },
+            Self::Unscoped { table, detail, hint } => Report {
+                table: Some(table.clone()),
+                ..report("OS006", &format!("new table \"{}\" would not be scoped", table.table), detail, hint)
+            },
+            Self::SharedTable { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS002",
+                    &format!("table \"{}\" is shared by all organizations", table.table),
+                    "All organizations read its rows, and none may change them.",
+                    "Write to it as a superuser or as a role with BYPASSRLS.",
                 )
             },
             Self::NotATrigger { function } => report(
@@ -240,9 +272,13 @@ mod tests {
             Error::ContextRefused(Refused::Changed),
             Error::UnknownOrganization,
             Error::SuspendedOrganization,
-            Error::NotOwner { table },
+            Error::NotOwner { table: table.clone() },
             Error::ExtensionInUse { tables: 1 },
             Error::AuditImmutable { operation: "DELETE" },
+            Error::InTransaction,
+            Error::SharedTable { table: table.clone() },
+            Error::Unscoped { table: table.clone(), detail: "A.".into(), hint: "B.".into() },
+            Error::Drift { table, kind: "scoped", command: "x".into(), missing: vec!["y".into()], undo: "z()".into() },
         ];
         for error in all {
             let r = error.report();

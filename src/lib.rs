@@ -29,6 +29,9 @@ extension_sql_file!("../sql/install/20_organization.sql", name = "organization",
 extension_sql_file!("../sql/install/30_guard.sql", name = "guard", requires = ["organization"]);
 extension_sql_file!("../sql/install/40_audit.sql", name = "audit", requires = ["guard"]);
 extension_sql_file!("../sql/install/50_scope.sql", name = "scope", requires = ["audit"]);
+extension_sql_file!("../sql/install/55_backfill.sql", name = "backfill", requires = ["scope"]);
+extension_sql_file!("../sql/install/57_observe.sql", name = "observe", requires = ["scope"]);
+extension_sql_file!("../sql/install/60_drift.sql", name = "drift", requires = ["scope"]);
 extension_sql_file!("../sql/install/90_grants.sql", name = "grants", finalize);
 
 /// A table of contents: each module knows what it needs from PostgreSQL.
@@ -43,6 +46,7 @@ pub unsafe extern "C-unwind" fn _PG_init() {
     guard::init();
     audit::init();
     utility::init();
+    scope::init();
 }
 
 #[cfg(test)]

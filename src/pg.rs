@@ -31,13 +31,32 @@ pub mod raw {
         pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
         pub fn ReThrowError(error: *mut pg_sys::ErrorData);
         pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
+        pub fn LockAcquire(
+            tag: *const pg_sys::LOCKTAG,
+            mode: c_int,
+            session: bool,
+            no_wait: bool,
+        ) -> pg_sys::LockAcquireResult::Type;
+        pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn SPI_connect() -> c_int;
+        pub fn SPI_connect_ext(options: c_int) -> c_int;
+        pub fn SPI_commit();
+        pub fn EnsurePortalSnapshotExists();
         pub fn SPI_finish() -> c_int;
         pub fn SPI_execute_with_args(
             sql: *const c_char,
             nargs: c_int,
             types: *mut pg_sys::Oid,
+            values: *mut pg_sys::Datum,
+            nulls: *const c_char,
+            read_only: bool,
+            limit: std::ffi::c_long,
+        ) -> c_int;
+        pub fn SPI_prepare(sql: *const c_char, nargs: c_int, types: *mut pg_sys::Oid) -> pg_sys::SPIPlanPtr;
+        pub fn SPI_keepplan(plan: pg_sys::SPIPlanPtr) -> c_int;
+        pub fn SPI_execute_plan(
+            plan: pg_sys::SPIPlanPtr,
             values: *mut pg_sys::Datum,
             nulls: *const c_char,
             read_only: bool,
@@ -218,6 +237,28 @@ unsafe fn throw(thrown: Thrown) -> ! {
     std::process::abort()
 }
 
+/// A warning to the client, with its table. Not an error: PostgreSQL returns from it.
+pub fn warn(report: &Report) {
+    pg_sys::submodules::panic::ErrorReport::new(
+        pgrx::PgSqlErrorCode::ERRCODE_WARNING,
+        report.message.clone(),
+        "orgscope",
+    )
+    .set_detail(report.detail.clone())
+    .set_hint(report.hint.clone())
+    .report(pgrx::PgLogLevel::WARNING);
+}
+
+/// The command an event trigger fires for.
+pub fn command_tag(call: Call) -> String {
+    // SAFETY: an event trigger's call carries an EventTriggerData node; any other call is refused by SQL, which knows no
+    // value of type event_trigger. The name is static.
+    unsafe {
+        let data = (*call.0).context.cast::<pg_sys::EventTriggerData>();
+        text_of(pg_sys::GetCommandTagName((*data).tag)).unwrap_or_default()
+    }
+}
+
 /// MAKE_SQLSTATE of elog.h.
 pub fn sqlstate(code: &str) -> c_int {
     code.bytes()
@@ -304,6 +345,32 @@ impl Call {
         self.arg(n).and_then(|d| text_of(unsafe { pg_sys::text_to_cstring(d.cast_mut_ptr()) }))
     }
 
+    /// The kind of statement that an event trigger was fired for, None when it was not called as one.
+    pub fn event_trigger_statement(self) -> Option<pg_sys::NodeTag> {
+        // SAFETY: an event trigger's call carries an EventTriggerData node in `context`, any other call NULL or another
+        // node; its parse tree is the statement's and lives as long.
+        unsafe {
+            let context = (*self.0).context;
+            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+                return None;
+            }
+            let statement = (*context.cast::<pg_sys::EventTriggerData>()).parsetree;
+            (!statement.is_null()).then(|| (*statement).type_)
+        }
+    }
+
+    /// As text that reads back as the same time.
+    pub fn timestamptz(self, n: usize) -> Option<String> {
+        // SAFETY: timestamptz_to_str returns a buffer of its own, with the zone in it.
+        self.arg(n).and_then(|d| text_of(unsafe { pg_sys::timestamptz_to_str(d.value() as i64) }))
+    }
+
+    /// An argument of type name.
+    pub fn name(self, n: usize) -> Option<String> {
+        // SAFETY: a name datum points to NUL-terminated text of at most 64 bytes.
+        self.arg(n).and_then(|d| text_of(d.cast_mut_ptr()))
+    }
+
     pub fn result(self, value: Option<pg_sys::Datum>) -> pg_sys::Datum {
         // SAFETY: fcinfo is valid for the duration of the call.
         unsafe { (*self.0).isnull = value.is_none() };
@@ -331,6 +398,21 @@ pub fn text_datum(text: &str) -> pg_sys::Datum {
 pub fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     with_security(Some(pg_sys::BOOTSTRAP_SUPERUSERID.into()), restricted, f)
+}
+
+/// Runs `f` under the search_path that our functions have, for SQL that is not called through one of them.
+pub fn with_pinned_search_path<R>(f: impl FnOnce() -> R) -> R {
+    use pg_sys::{GucAction, GucContext, GucSource};
+    // SAFETY: what a function's SET clause does; on error AbortTransaction restores the setting.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let (name, value) = (c"search_path".as_ptr(), c"pg_catalog, pg_temp".as_ptr());
+        let (source, action) = (GucSource::PGC_S_SESSION, GucAction::GUC_ACTION_SAVE);
+        boundary(|| raw::set_config_option(name, value, GucContext::PGC_USERSET, source, action, true, 0, false));
+        let result = f();
+        pg_sys::AtEOXact_GUC(true, level);
+        result
+    }
 }
 
 /// Runs `f` with FORCE ROW LEVEL SECURITY suspended for the caller's own tables.

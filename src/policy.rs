@@ -9,6 +9,11 @@ pub fn predicate(column: &str) -> String {
     format!("({column} = orgscope.require_org())")
 }
 
+/// The predicate while the table is observed: it lets every row through, and notes who reads without a context.
+pub fn observing_predicate(qualified: &str) -> String {
+    format!("orgscope.observe_read('{}'::regclass)", qualified.replace('\'', "''"))
+}
+
 #[derive(Debug, PartialEq)]
 pub struct Policy {
     pub name: &'static str,
@@ -29,9 +34,9 @@ pub const FLOOR: Policy = Policy {
 };
 
 impl Policy {
-    pub fn create(&self, table: &str, column: &str) -> String {
+    pub fn create(&self, table: &str, predicate: &str) -> String {
         let kind = if self.permissive { "PERMISSIVE" } else { "RESTRICTIVE" };
-        let predicate = predicate(column);
+        let predicate = if predicate.starts_with('(') { predicate.into() } else { format!("({predicate})") };
         format!(
             "CREATE POLICY {} ON {table} AS {kind} FOR ALL TO PUBLIC USING {predicate} WITH CHECK {predicate}",
             self.name
@@ -102,13 +107,34 @@ pub const GUARDS: [Guard; 6] = [
     },
 ];
 
+/// What keeps a shared table from being written by an organization.
+pub const SHARED: [Guard; 2] = [
+    Guard {
+        name: "orgscope_shared",
+        reason: "all organizations read the table, none writes it",
+        each: Each::Statement,
+        event: "BEFORE INSERT OR DELETE OR UPDATE",
+        function: "shared",
+    },
+    Guard {
+        name: "orgscope_shared_truncate",
+        reason: "all organizations read the table, none empties it",
+        each: Each::Statement,
+        event: "BEFORE TRUNCATE",
+        function: "shared",
+    },
+];
+
 impl Guard {
     /// CREATE TRIGGER as pg_get_triggerdef() prints it. `literal` is the organization column as a string: a row trigger's
     /// argument.
-    pub fn create(&self, table: &str, literal: &str) -> String {
+    pub fn create(&self, table: &str, literal: &str, observe: bool) -> String {
         let (each, argument) = match self.each {
-            Each::Statement => ("STATEMENT", ""),
-            Each::Row => ("ROW", literal),
+            Each::Row if observe => ("ROW", format!("{literal}, 'observe'")),
+            Each::Row => ("ROW", literal.into()),
+            // What is written outside row security is on record either way.
+            Each::Statement if observe && self.function != "record" => ("STATEMENT", "'observe'".into()),
+            Each::Statement => ("STATEMENT", String::new()),
         };
         let name = self.quoted_name();
         format!(

@@ -36,6 +36,28 @@ pub enum ContextChange {
     Free,
 }
 
+/// What happens to DDL that would weaken a scoped table.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum Drift {
+    #[name = c"reject"]
+    Reject,
+    #[name = c"audit"]
+    Audit,
+}
+
+/// What happens to a new table that has the organization column or a copy of scoped rows.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum NewTables {
+    #[name = c"warn"]
+    Warn,
+    #[name = c"scope"]
+    Scope,
+    #[name = c"reject"]
+    Reject,
+    #[name = c"ignore"]
+    Ignore,
+}
+
 pub static CURRENT_ORG: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -43,9 +65,13 @@ pub static REQUIRE_CONTEXT: GucSetting<RequireContext> = GucSetting::<RequireCon
 pub static CONTEXT_LIFETIME: GucSetting<Lifetime> = GucSetting::<Lifetime>::new(Lifetime::Transaction);
 pub static CONTEXT_CHANGE: GucSetting<ContextChange> = GucSetting::<ContextChange>::new(ContextChange::Once);
 
+pub static DRIFT: GucSetting<Drift> = GucSetting::<Drift>::new(Drift::Reject);
+pub static NEW_TABLES: GucSetting<NewTables> = GucSetting::<NewTables>::new(NewTables::Warn);
+
 pub fn init() {
     // The lifetime is defined first: whether a value of current_org counts depends on it.
     define_rules();
+    define_schema_rules();
     value::define_over_placeholder(define_context);
     // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
     // SAFETY: called from _PG_init with a NUL-terminated literal.
@@ -80,6 +106,25 @@ fn define_rules() {
         c"Which statements on a scoped table fail when no organization is set.",
         c"all: reads and writes. writes: writes; reads are empty. off: none; reads are empty.",
         &REQUIRE_CONTEXT,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+fn define_schema_rules() {
+    GucRegistry::define_enum_guc(
+        c"orgscope.drift",
+        c"What happens to DDL that would weaken a scoped table.",
+        c"reject: it is an error, but for a superuser, who is put on record. audit: everybody is let through and put on record.",
+        &DRIFT,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"orgscope.new_tables",
+        c"What happens to a new table that has the organization column or a copy of scoped rows.",
+        c"warn: a warning. scope: it is scoped in the same statement. reject: an error. ignore: nothing.",
+        &NEW_TABLES,
         GucContext::Suset,
         GucFlags::default(),
     );

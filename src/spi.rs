@@ -1,6 +1,6 @@
 //! SQL from inside: text in, text out. Never on the path of a normal role's statement.
 
-use crate::pg::{boundary, pstrdup, raw, text_datum, text_of};
+use crate::pg::{Backend, boundary, pstrdup, raw, text_datum, text_of};
 use pgrx::pg_sys;
 use std::ffi::c_int;
 
@@ -11,15 +11,49 @@ pub fn execute(sql: &str, args: &[Option<&str>]) -> u64 {
 
 /// First column of the first row, as text.
 pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
-    run(sql, args, || unsafe {
-        // SAFETY: SPI_tuptable belongs to the statement just run; SPI_getvalue returns a palloc'd string or NULL.
+    run(sql, args, first_field).1
+}
+
+/// The same for a statement that runs with every DDL: it is planned once in a backend, because planning costs many times
+/// what it does. Its search_path is pinned, or its names are qualified.
+pub fn query_planned(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
+    let (mut values, nulls) = datums(args);
+    // SAFETY: as in run(); a kept plan lives as long as the backend, and PostgreSQL plans it again when a table that it
+    // reads has changed.
+    unsafe {
+        boundary(|| raw::SPI_connect());
+        let plan = PLANS.with(|plans| plans.iter().find(|(s, _)| std::ptr::eq(*s, sql)).map(|(_, plan)| *plan));
+        let plan = plan.unwrap_or_else(|| keep(sql, args.len()));
+        boundary(|| raw::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr().cast(), false, 0));
+        let fetched = first_field();
+        boundary(|| raw::SPI_finish());
+        fetched
+    }
+}
+
+static PLANS: Backend<Vec<(&'static str, pg_sys::SPIPlanPtr)>> = Backend::new(Vec::new());
+
+unsafe fn keep(sql: &'static str, args: usize) -> pg_sys::SPIPlanPtr {
+    let (text, mut types) = (pstrdup(sql), vec![pg_sys::TEXTOID; args]);
+    // SAFETY: inside an SPI connection; SPI_prepare raises on an error in the statement.
+    let plan = unsafe {
+        let plan = boundary(|| raw::SPI_prepare(text, args as c_int, types.as_mut_ptr()));
+        boundary(|| raw::SPI_keepplan(plan));
+        plan
+    };
+    PLANS.with(|plans| plans.push((sql, plan)));
+    plan
+}
+
+fn first_field() -> Option<String> {
+    // SAFETY: SPI_tuptable belongs to the statement just run; SPI_getvalue returns a palloc'd string or NULL.
+    unsafe {
         let table = pg_sys::SPI_tuptable;
         if table.is_null() || (*table).numvals == 0 {
             return None;
         }
         text_of(pg_sys::SPI_getvalue(*(*table).vals, (*table).tupdesc, 1))
-    })
-    .1
+    }
 }
 
 /// All arguments are passed as text; the statement casts them. Never `read_only`: a statement must see what this
@@ -27,8 +61,7 @@ pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
 fn run<R>(sql: &str, args: &[Option<&str>], fetch: impl FnOnce() -> R) -> (u64, R) {
     let sql = pstrdup(sql);
     let mut types = vec![pg_sys::TEXTOID; args.len()];
-    let mut values: Vec<pg_sys::Datum> = args.iter().map(|a| a.map_or(pg_sys::Datum::null(), text_datum)).collect();
-    let nulls: Vec<u8> = args.iter().map(|a| if a.is_some() { b' ' } else { b'n' }).collect();
+    let (mut values, nulls) = datums(args);
     // SAFETY: arrays have args.len() entries and outlive the call; SPI copies what it keeps. A raise unwinds through
     // `boundary`, and the abort that follows closes the SPI connection.
     unsafe {
@@ -49,4 +82,9 @@ fn run<R>(sql: &str, args: &[Option<&str>], fetch: impl FnOnce() -> R) -> (u64, 
         boundary(|| raw::SPI_finish());
         (processed, fetched)
     }
+}
+
+/// Values and, as SPI wants it, a letter for each: `n` for NULL.
+fn datums(args: &[Option<&str>]) -> (Vec<pg_sys::Datum>, Vec<u8>) {
+    args.iter().map(|a| (a.map_or(pg_sys::Datum::null(), text_datum), if a.is_some() { b' ' } else { b'n' })).unzip()
 }

@@ -1,5 +1,5 @@
 //! One call of a trigger function: the table, the event, and the organization in the old and new row. The name of the
-//! organization column is the trigger's only argument.
+//! organization column is a row trigger's first argument.
 
 use crate::context::value::Org;
 use crate::error::Error;
@@ -151,11 +151,21 @@ impl Trigger {
     }
 
     fn column_name(&self) -> Option<&CStr> {
+        self.argument(0)
+    }
+
+    fn argument(&self, n: i16) -> Option<&CStr> {
         // SAFETY: tgargs has tgnargs NUL-terminated strings and lives as long as the relation is open.
         unsafe {
             let trigger = (*self.data).tg_trigger;
-            ((*trigger).tgnargs > 0).then(|| CStr::from_ptr(*(*trigger).tgargs))
+            ((*trigger).tgnargs > n).then(|| CStr::from_ptr(*(*trigger).tgargs.add(n as usize)))
         }
+    }
+
+    /// Whether the table is observed: the last argument, behind a row trigger's column.
+    pub fn observes(&self) -> bool {
+        let row = matches!(self.shape(), Some(Shape::BeforeRow | Shape::AfterRow));
+        self.argument(i16::from(row)) == Some(c"observe")
     }
 
     /// Whether the writer is outside the table's row security, or was a foreign key's action, which is.

@@ -7,6 +7,7 @@ use crate::context::lifetime;
 use crate::error::Error;
 use crate::guard::ddl;
 use crate::pg::{entry, raw, without_force};
+use crate::scope;
 use pgrx::pg_sys;
 use std::ffi::c_char;
 
@@ -37,16 +38,42 @@ unsafe extern "C-unwind" fn utility(
         if concerns_us((*node).type_) {
             entry(|| before(node));
         }
+        if ddl::goes_unseen(node) {
+            entry(|| {
+                ddl::record_unseen(node);
+                Ok(())
+            });
+        }
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
-        if ddl::checks_foreign_keys(node) { without_force(run) } else { run() }
+        if ddl::checks_foreign_keys(node) {
+            without_force(run)
+        } else {
+            run()
+        }
+        if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
+            entry(scope::judge_owners);
+        }
     }
 }
 
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
-    use pg_sys::NodeTag::{T_AlterTableStmt, T_DropOwnedStmt, T_DropStmt, T_VariableSetStmt};
-    matches!(tag, T_VariableSetStmt | T_AlterTableStmt | T_DropStmt | T_DropOwnedStmt)
+    use pg_sys::NodeTag::{
+        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateTableAsStmt, T_DropOwnedStmt, T_DropStmt,
+        T_RenameStmt, T_VariableSetStmt,
+    };
+    matches!(
+        tag,
+        T_VariableSetStmt
+            | T_AlterTableStmt
+            | T_DropStmt
+            | T_DropOwnedStmt
+            | T_CreateTableAsStmt
+            | T_AlterEventTrigStmt
+            | T_RenameStmt
+            | T_AlterOwnerStmt
+    )
 }
 
 unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
@@ -57,7 +84,14 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
             pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
-            _ => Ok(()),
+            pg_sys::NodeTag::T_CreateTableAsStmt => {
+                scope::forget_sources();
+                Ok(())
+            }
+            _ => {
+                ddl::record_event_trigger(node);
+                Ok(())
+            }
         }
     }
 }

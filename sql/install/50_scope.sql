@@ -83,6 +83,32 @@ CREATE FUNCTION orgscope.disable_org_scoping(target regclass) RETURNS SETOF orgs
 COMMENT ON FUNCTION orgscope.disable_org_scoping(regclass) IS
     'the inverse of enable_org_scoping(): the column and its data stay. OS005 when the table is not scoped';
 
+CREATE TYPE orgscope.schema_scoping_step AS (
+    target regclass, proposal text, step integer, kind text, sql text, lock text, reason text);
+COMMENT ON TYPE orgscope.schema_scoping_step IS
+    'one step of a schema''s scoping: the table, what is proposed for it (scope, scope by parent, share, skip, ask), and the step as in orgscope.scoping_step; a table without steps has one row with the reason';
+
+CREATE FUNCTION orgscope.run_schema_scoping(verb text, schema_name text, options text) RETURNS text
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    AS 'MODULE_PATHNAME', 'orgscope_run_schema_scoping';
+COMMENT ON FUNCTION orgscope.run_schema_scoping(text, text, text) IS 'the one entry behind the schema''s plan and enable; use those';
+
+CREATE FUNCTION orgscope.plan_org_scoping_schema(schema_name name, options jsonb DEFAULT '{}')
+    RETURNS SETOF orgscope.schema_scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(NULL::orgscope.schema_scoping_step,
+              orgscope.run_schema_scoping('plan', schema_name::text, options::text)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.plan_org_scoping_schema(name, jsonb) IS
+    'what enable_org_scoping_schema() would do with each table of the schema, parents first; changes nothing. A table that somebody has to decide about is proposed as ask, with the reason';
+
+CREATE FUNCTION orgscope.enable_org_scoping_schema(schema_name name, options jsonb DEFAULT '{}')
+    RETURNS SETOF orgscope.schema_scoping_step
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT * FROM jsonb_populate_recordset(NULL::orgscope.schema_scoping_step,
+              orgscope.run_schema_scoping('enable', schema_name::text, options::text)::jsonb) $$;
+COMMENT ON FUNCTION orgscope.enable_org_scoping_schema(name, jsonb) IS
+    'put every table of the schema under scoping, all or none: those with the organization column, and those that get it from their parents along foreign keys. Options: column_name, overrides (per table: scope, share, skip, {"by": key}, {"backfill": expression}), and those of enable_org_scoping(). OS005 when a table needs a decision';
+
 -- A dropped table leaves the registry with it: its name must not make a later table look scoped.
 CREATE FUNCTION orgscope.forget_dropped_tables() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_forget_dropped_tables';
@@ -96,5 +122,5 @@ CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_follow_renamed_tables';
 COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS 'event trigger: keeps orgscope.scoped_table with renamed tables and schemas';
 CREATE EVENT TRIGGER orgscope_follow_renamed_tables ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA') EXECUTE FUNCTION orgscope.follow_renamed_tables();
+    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA', 'ALTER INDEX') EXECUTE FUNCTION orgscope.follow_renamed_tables();
 ALTER EVENT TRIGGER orgscope_follow_renamed_tables ENABLE ALWAYS;

@@ -22,6 +22,6 @@ GRANT REFERENCES (id) ON orgscope.organization TO PUBLIC;
 GRANT SELECT (id, at, organization_id, action, table_name, operation, row_count, event_count, actor, login_name,
               session_user_name, role_name, application_name, client_addr, txid, sqlstate, reason)
     ON orgscope.audit_log TO PUBLIC;
-GRANT SELECT ON orgscope.scoped_tables TO PUBLIC;
+GRANT SELECT ON orgscope.scoped_tables, orgscope.unscoped_tables, orgscope.backfill_progress TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(), orgscope.forget_dropped_tables(),
-    orgscope.follow_renamed_tables() FROM PUBLIC;
+    orgscope.follow_renamed_tables(), orgscope.keep_scoping(), orgscope.keep_scoping_parts() FROM PUBLIC;

@@ -71,10 +71,14 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, t
 
 /// A data-only restore loads audit rows before it sets their sequence: a row written meanwhile must not take an id that
 /// is in use.
-const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
+pub(super) const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
      FROM (SELECT pg_catalog.max(id) AS last FROM orgscope.audit_log) rows, orgscope.audit_log_id_seq sequence \
      WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
         OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
+
+pub(super) fn advance() {
+    spi::query(ADVANCE, &[]);
+}
 
 /// Adds a row for each event, organization and number of rows of one statement.
 ///
@@ -93,7 +97,7 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
     let name = qualified(table);
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     pg::as_superuser(|| {
-        spi::query(ADVANCE, &[]);
+        advance();
         for (event, org, rows) in written {
             let org = org.map(|o| Uuid::from_bytes(o).to_string());
             let rows = rows.map(|n| n.to_string());
@@ -115,7 +119,7 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
 }
 
 /// The table as regclass prints it with an empty search_path.
-fn qualified(table: pg_sys::Oid) -> String {
+pub(super) fn qualified(table: pg_sys::Oid) -> String {
     // SAFETY: quote_qualified_identifier takes NUL-terminated names and returns a palloc'd string.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));

@@ -1,10 +1,11 @@
 //! DDL that would take the protection away from every table at once.
 
+use crate::audit::ddl as audit;
 use crate::error::Error;
 use crate::guard::table_name;
 use crate::{pg, spi};
 use pgrx::pg_sys;
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 
 /// Refuses to drop the extension, its schema, or what its owner owns, while tables are scoped: CASCADE would leave the
 /// tables without policies and keys, and their rows open to everybody.
@@ -33,8 +34,7 @@ const SCOPED_TABLES: &str = "SELECT pg_catalog.count(DISTINCT t.tgrelid)::pg_cat
      WHERE n.nspname OPERATOR(pg_catalog.=) 'orgscope' AND c.relnamespace OPERATOR(pg_catalog.<>) n.oid";
 
 fn refuse_while_scoped() -> Result<(), Error> {
-    // SAFETY: a syscache-free catalog look-up; with missing_ok an absent extension is InvalidOid.
-    if unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) } == pg_sys::InvalidOid {
+    if !extension_is_there() {
         return Ok(());
     }
     match pg::as_superuser(|| spi::query(SCOPED_TABLES, &[])).and_then(|n| n.parse().ok()) {
@@ -115,4 +115,66 @@ fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
 fn names(list: *mut pg_sys::List) -> impl Iterator<Item = Option<String>> {
     // SAFETY: see nodes(); a String node's text is NUL-terminated.
     nodes::<pg_sys::String>(list).map(|name| unsafe { pg::text_of((*name).sval as *const c_char) })
+}
+
+/// Our event triggers switched off, renamed or given away: only a superuser can, and no event trigger sees it.
+pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) {
+    use pg_sys::ObjectType::OBJECT_EVENT_TRIGGER;
+    // SAFETY: each cast follows the node's tag; event triggers are named by one String node.
+    let (name, command) = unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_AlterEventTrigStmt => {
+                (pg::text_of((*node.cast::<pg_sys::AlterEventTrigStmt>()).trigname), "ALTER EVENT TRIGGER")
+            }
+            pg_sys::NodeTag::T_RenameStmt
+                if (*node.cast::<pg_sys::RenameStmt>()).renameType == OBJECT_EVENT_TRIGGER =>
+            {
+                let object = (*node.cast::<pg_sys::RenameStmt>()).object.cast::<pg_sys::String>();
+                (pg::text_of((*object).sval), "ALTER EVENT TRIGGER RENAME")
+            }
+            pg_sys::NodeTag::T_AlterOwnerStmt
+                if (*node.cast::<pg_sys::AlterOwnerStmt>()).objectType == OBJECT_EVENT_TRIGGER =>
+            {
+                let object = (*node.cast::<pg_sys::AlterOwnerStmt>()).object.cast::<pg_sys::String>();
+                (pg::text_of((*object).sval), "ALTER EVENT TRIGGER OWNER")
+            }
+            _ => return,
+        }
+    };
+    let ours = name.filter(|name| name.starts_with("orgscope_") && extension_is_there());
+    if let (Some(name), true) = (ours, unsafe { pg_sys::superuser() } && !creating_extension()) {
+        audit::record(command, None, &serde_json::json!({ "objects": [name] }));
+    }
+}
+
+/// With `event_triggers = off` (PostgreSQL 17), which only a superuser may set, nobody looks at DDL.
+///
+/// Plain frame: called for every utility statement.
+pub unsafe fn goes_unseen(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: look-ups in static tables; with missing_ok an unknown setting is NULL, and its text is guc.c's.
+    unsafe {
+        if !pg_sys::command_tag_event_trigger_ok(pg_sys::CreateCommandTag(node)) {
+            return false;
+        }
+        let setting = pg_sys::GetConfigOption(c"event_triggers".as_ptr(), true, false);
+        !setting.is_null() && CStr::from_ptr(setting) == c"off"
+    }
+}
+
+pub unsafe fn record_unseen(node: *mut pg_sys::Node) {
+    if extension_is_there() && !creating_extension() {
+        // SAFETY: the parser's node; names of tags are static.
+        let name = unsafe { pg::text_of(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))) };
+        audit::record(&name.unwrap_or_default(), None, &serde_json::json!({ "event_triggers": "off" }));
+    }
+}
+
+fn creating_extension() -> bool {
+    // SAFETY: a plain global.
+    unsafe { pg_sys::creating_extension }
+}
+
+pub fn extension_is_there() -> bool {
+    // SAFETY: a catalog look-up; with missing_ok an absent extension is InvalidOid.
+    unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) != pg_sys::InvalidOid }
 }

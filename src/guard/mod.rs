@@ -6,6 +6,8 @@
 
 pub mod began;
 pub mod ddl;
+pub mod floor;
+pub mod observe;
 pub mod row;
 pub mod statement;
 
@@ -15,6 +17,8 @@ use pgrx::pg_sys;
 
 pub fn init() {
     began::init();
+    floor::init();
+    observe::init();
 }
 
 /// Whether the current user's statements on this table are outside its row security: superuser, BYPASSRLS, an owner

@@ -4,7 +4,7 @@
 use crate::audit::writes;
 use crate::context::value::{absence, current};
 use crate::error::{Error, Foreign};
-use crate::guard::{began, is_apply_worker, table_name};
+use crate::guard::{began, is_apply_worker, observe, table_name};
 use crate::pg_function;
 use crate::trigger::{Event, Shape, Trigger};
 
@@ -30,7 +30,9 @@ pg_function! {
     /// BEFORE ROW, last.
     fn orgscope_guard(call) {
         let t = Trigger::of(call, "guard", Shape::BeforeRow)?;
-        judge(&t)?;
+        if !t.observes() {
+            judge(&t)?;
+        }
         Ok(Some(t.row()))
     }
 }
@@ -40,7 +42,11 @@ pg_function! {
     /// counted for the audit log.
     fn orgscope_last_word(call) {
         let t = Trigger::of(call, "last_word", Shape::AfterRow)?;
-        judge(&t)?;
+        if t.observes() {
+            observe::row(&t)?;
+        } else {
+            judge(&t)?;
+        }
         count(&t)?;
         Ok(Some(t.row()))
     }

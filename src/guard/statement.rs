@@ -3,7 +3,7 @@
 use crate::audit::writes;
 use crate::context::value::{absence, current, use_current};
 use crate::error::{Error, Foreign};
-use crate::guard::{began, is_apply_worker, row_security_bypassed, table_name};
+use crate::guard::{began, is_apply_worker, observe, row_security_bypassed, table_name};
 use crate::pg_function;
 use crate::settings::{REQUIRE_CONTEXT, RequireContext};
 use crate::trigger::{Shape, Trigger};
@@ -14,6 +14,10 @@ pg_function! {
     fn orgscope_statement(call) {
         let t = Trigger::of(call, "statement", Shape::BeforeStatement)?;
         began::note(t.table());
+        if t.observes() {
+            observe::statement(&t);
+            return Ok(Some(pg_sys::Datum::null()));
+        }
         if use_current()?.is_some() || is_apply_worker() {
             return Ok(Some(pg_sys::Datum::null()));
         }
@@ -29,6 +33,10 @@ pg_function! {
     fn orgscope_truncate(call) {
         let t = Trigger::of(call, "truncate", Shape::BeforeStatement)?;
         if is_apply_worker() {
+            return Ok(Some(pg_sys::Datum::null()));
+        }
+        if t.observes() && !(current().is_none() && row_security_bypassed(t.table())) {
+            observe::truncate(&t);
             return Ok(Some(pg_sys::Datum::null()));
         }
         let table = || table_name(t.table(), None);

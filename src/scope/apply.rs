@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::pg::{as_superuser, boundary, raw, replace_errors, without_force};
 use crate::scope::Step;
-use crate::scope::facts::{self, Facts, Registered};
+use crate::scope::facts::{self, Column, Facts, Registered};
 use crate::scope::keys::{self, Memory};
 use crate::scope::options::Options;
 use crate::scope::refuse::conflict;
@@ -51,12 +51,25 @@ pub fn lock(
     }
 }
 
+/// The same for many tables that are about to be enabled one after the other.
+pub fn lock_all(mut tables: Vec<u32>) -> Result<(), Error> {
+    tables.sort_unstable();
+    for table in tables {
+        facts::require_owner(table.into())?;
+        // SAFETY: takes a lock that ends with the transaction.
+        boundary(|| unsafe { raw::LockRelationOid(table.into(), pg_sys::AccessExclusiveLock as i32) });
+    }
+    Ok(())
+}
+
 /// Steps run as the caller: PostgreSQL itself checks that the caller may do each. Before a foreign key is added, rows
 /// that would break it are looked for, to name the reason instead of the constraint.
 pub fn run(facts: &Facts, steps: &[Step], backfill: Option<&str>) -> Result<(), Error> {
     for step in steps {
-        if step.kind == "not null" || (step.kind == "foreign key" && facts.rows.any) {
-            check_rows(facts)?;
+        match step.kind {
+            "not null" if !facts.column.as_ref().is_some_and(Column::has_no_null) => check_filled(facts)?,
+            "foreign key" => check_known(facts)?,
+            _ => {}
         }
         let execute = || spi::execute(&step.sql, &[]);
         match step.kind {
@@ -102,24 +115,36 @@ fn unique_errors(facts: &Facts) -> [(&'static str, Error); 3] {
     [("23505", duplicates()), ("23P01", duplicates()), ("42704", no_operators)]
 }
 
-fn check_rows(facts: &Facts) -> Result<(), Error> {
+fn check_filled(facts: &Facts) -> Result<(), Error> {
+    if !facts.rows.any {
+        return Ok(());
+    }
+    let sql = format!("SELECT count(*)::text FROM ONLY {} WHERE {} IS NULL", facts.qualified, facts.column_quoted);
+    match count(&sql) {
+        0 => Ok(()),
+        missing => {
+            let detail = format!("The backfill leaves {missing} row(s) without an organization.");
+            Err(conflict(facts, &detail, "Give an expression that is not NULL for any row.".into()))
+        }
+    }
+}
+
+fn check_known(facts: &Facts) -> Result<(), Error> {
     if !facts.rows.any {
         return Ok(());
     }
     let (table, column) = (&facts.qualified, &facts.column_quoted);
-    let missing = count(&format!("SELECT count(*)::text FROM ONLY {table} WHERE {column} IS NULL"));
-    if missing > 0 {
-        let detail = format!("The backfill leaves {missing} row(s) without an organization.");
-        return Err(conflict(facts, &detail, "Give an expression that is not NULL for any row.".into()));
+    let sql = format!(
+        "SELECT count(*)::text FROM ONLY {table} t WHERE t.{column} IS NOT NULL \
+         AND NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
+    );
+    match count(&sql) {
+        0 => Ok(()),
+        unknown => {
+            let detail = format!("The organization of {unknown} row(s) is not in orgscope.organization.");
+            Err(conflict(facts, &detail, "Create the missing organizations first.".into()))
+        }
     }
-    let unknown = count(&format!(
-        "SELECT count(*)::text FROM ONLY {table} t WHERE NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
-    ));
-    if unknown > 0 {
-        let detail = format!("The organization of {unknown} row(s) is not in orgscope.organization.");
-        return Err(conflict(facts, &detail, "Create the missing organizations first.".into()));
-    }
-    Ok(())
 }
 
 /// Counts as the superuser: no row security may hide a row from the check.

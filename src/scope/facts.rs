@@ -6,6 +6,7 @@ use crate::pg::{self, as_superuser};
 use crate::scope::keys::Key;
 use crate::scope::options::Options;
 use crate::scope::undo::Original;
+use crate::scope::views::{self, Readers};
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
@@ -13,9 +14,12 @@ use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
+    #[serde(default)]
+    pub oid: u32,
     pub schema: String,
     pub schema_quoted: String,
     pub table: String,
+    pub table_quoted: String,
     /// Schema and table as PostgreSQL quotes them, and that as a string literal.
     pub qualified: String,
     pub literal: String,
@@ -36,6 +40,9 @@ pub struct Facts {
     pub triggers: Vec<Trigger>,
     pub taken_names: Vec<String>,
     pub registered: Option<Registered>,
+    /// `shared` or `exempt`, when the table is declared to be outside scoping.
+    #[serde(default)]
+    pub declared: Option<String>,
     #[serde(default)]
     pub rows: Rows,
     /// Foreign keys between this table and the scoped ones, itself included.
@@ -48,6 +55,8 @@ pub struct Facts {
     /// Whether the caller owns the table.
     #[serde(default)]
     pub owned: bool,
+    #[serde(default)]
+    pub readers: Readers,
 }
 
 /// What the table holds; asked of the table itself.
@@ -66,12 +75,26 @@ pub struct Column {
     pub not_valid: Option<String>,
     pub generated: bool,
     pub default: Option<String>,
+    /// CHECK constraints that say no more than that it is not NULL.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Check {
+    pub quoted: String,
+    pub validated: bool,
 }
 
 impl Column {
     /// Whether no row has a NULL here.
     pub fn is_filled(&self) -> bool {
         self.not_null && self.not_valid.is_none()
+    }
+
+    /// The same, or a CHECK says so: then SET NOT NULL need not look.
+    pub fn has_no_null(&self) -> bool {
+        self.is_filled() || self.checks.iter().any(|c| c.validated)
     }
 }
 
@@ -159,8 +182,10 @@ pub struct Registered {
 /// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
 pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     require_owner(target)?;
+    let role = views::current_role();
     let mut facts = as_superuser(|| {
-        let mut facts = of_table(target, column)?;
+        let mut facts = catalogs(target, column)?;
+        facts.readers = views::read(&target.to_u32().to_string(), &role)?;
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
         }
@@ -169,24 +194,17 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
     })?;
     facts.owned = true;
     for neighbour in neighbours(&facts.keys, target, column.is_none()) {
-        let mut other = as_superuser(|| of_table(neighbour, None))?;
+        let mut other = as_superuser(|| catalogs(neighbour, None))?;
         other.owned = pg::owns_table(neighbour);
         facts.neighbours.push(other);
     }
     Ok(facts)
 }
 
-fn of_table(table: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
-    let oid = table.to_u32().to_string();
-    let json = spi::query(include_str!("facts.sql"), &[Some(&oid), column]);
-    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
-    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
-}
-
 /// The foreign keys between a table and the scoped ones.
 fn keys(target: pg_sys::Oid, column: Option<&str>) -> Result<Vec<Key>, Error> {
     let oid = target.to_u32().to_string();
-    let json = spi::query(include_str!("keys.sql"), &[Some(&oid), column]).unwrap_or_else(|| "[]".into());
+    let json = spi::query_planned(include_str!("keys.sql"), &[Some(&oid), column]).unwrap_or_else(|| "[]".into());
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("foreign keys of a table: {e}") })
 }
 
@@ -209,6 +227,20 @@ pub fn unscoped_relatives(target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     oids.split(' ').filter_map(|oid| oid.parse().ok()).map(|oid: u32| oid.into()).collect()
 }
 
+/// What the catalogs say of a registered table, whoever is asking, and as if it were empty: rows are not read.
+pub fn inspect(target: pg_sys::Oid) -> Result<Facts, Error> {
+    as_superuser(|| catalogs(target, None))
+}
+
+const FACTS: &str = include_str!("facts.sql");
+
+fn catalogs(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+    let oid = target.to_u32().to_string();
+    let json = spi::query_planned(FACTS, &[Some(&oid), column]);
+    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
+    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
+}
+
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
@@ -222,13 +254,18 @@ fn rows(facts: &Facts) -> Rows {
     let without_organization = any
         && match &facts.column {
             None => true,
-            Some(column) if column.is_filled() => false,
+            Some(column) if column.has_no_null() => false,
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }
 }
 
 impl Facts {
+    /// The table and those that its keys tie it to.
+    pub fn with_neighbours(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.oid).chain(self.neighbours.iter().map(|n| n.oid))
+    }
+
     /// Whether scoping has added the key or index of this name.
     pub fn has_added(&self, quoted: &str) -> bool {
         self.registered.as_ref().is_some_and(|r| r.original.added.iter().any(|a| a.quoted == quoted))

@@ -8,9 +8,11 @@ WITH referring AS MATERIALIZED (
     FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
     WHERE k.contype = 'f' AND k.confrelid = $1::oid AND k.conparentid = 0)
 SELECT jsonb_build_object(
+    'oid', c.oid::bigint,
     'schema', n.nspname,
     'schema_quoted', quote_ident(n.nspname),
     'table', c.relname,
+    'table_quoted', quote_ident(c.relname),
     'qualified', format('%I.%I', n.nspname, c.relname),
     'literal', quote_literal(format('%I.%I', n.nspname, c.relname)),
     'kind', c.relkind,
@@ -32,7 +34,12 @@ SELECT jsonb_build_object(
             'not_valid', (SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
                           WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
-            'default', pg_get_expr(d.adbin, d.adrelid))
+            'default', pg_get_expr(d.adbin, d.adrelid),
+            'checks', COALESCE((SELECT jsonb_agg(jsonb_build_object('quoted', quote_ident(k.conname), 'validated', k.convalidated))
+                                FROM pg_constraint k
+                                WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
+                                  AND pg_get_expr(k.conbin, k.conrelid) = format('(%I IS NOT NULL)', a.attname)
+                                  AND COALESCE((to_jsonb(k) ->> 'conenforced')::boolean, true)), '[]'))
         FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum > 0 AND NOT a.attisdropped),
     'foreign_keys', COALESCE((
@@ -109,7 +116,8 @@ SELECT jsonb_build_object(
             SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
             UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]'),
     'registered', CASE WHEN s.schema_name IS NOT NULL THEN
-        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END
+        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END,
+    'declared', (SELECT u.kind FROM orgscope.unscoped_table u WHERE u.schema_name = n.nspname AND u.table_name = c.relname)
 )::text
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -42,6 +42,25 @@ pub enum ForeignKeys {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Nothing is refused and nothing hidden: what enforcing would do is recorded.
+    Observe,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Views {
+    /// The plan tells which views read around row security.
+    #[default]
+    Report,
+    /// They become security_invoker, where the caller may.
+    Invoker,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PrimaryKey {
     #[default]
     Keep,
@@ -49,8 +68,13 @@ pub enum PrimaryKey {
     Scoped,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Locks {
+    #[default]
+    Normal,
+    /// Of a plan: as statements to run one by one, none of which locks the table for long.
+    Low,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -66,6 +90,18 @@ pub struct Options {
     pub foreign_keys: ForeignKeys,
     #[serde(skip_serializing_if = "is_default")]
     pub primary_key: PrimaryKey,
+    #[serde(skip_serializing_if = "is_default")]
+    pub mode: Mode,
+    #[serde(skip_serializing_if = "is_default")]
+    pub views: Views,
+    #[serde(skip_serializing_if = "is_default")]
+    pub allow_matviews: bool,
+    #[serde(skip_serializing)]
+    pub locks: Locks,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Options {
@@ -74,7 +110,7 @@ impl Options {
             table: None,
             message: "invalid scoping options".into(),
             detail: sentence(&e.to_string()),
-            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"foreign_keys\" (composite, report), \"primary_key\" (keep, scoped).".into(),
+            hint: "Known options: \"backfill\" (a uuid or an SQL expression over the row), \"on_delete\" (restrict, cascade), \"unique\" (auto, keep), \"index\" (auto, none), \"foreign_keys\" (composite, report), \"primary_key\" (keep, scoped), \"mode\" (enforce, observe), \"views\" (report, invoker), \"allow_matviews\" (false, true), \"locks\" (normal, low; of a plan).".into(),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! When a table cannot be scoped as asked: OS005, with the reason and what helps.
 
 use crate::error::Error;
+use crate::guard::table_name;
 use crate::scope::facts::Facts;
-use crate::scope::options::Options;
+use crate::scope::options::{Mode, Options};
+use pgrx::pg_sys;
 
 /// Is it a table that can be scoped by this column at all?
 pub fn unfit(facts: &Facts) -> Result<(), Error> {
@@ -23,6 +25,11 @@ pub fn unfit(facts: &Facts) -> Result<(), Error> {
             "It is a temporary table, a system table or one of orgscope's own.",
             "Scope the application's permanent tables.".into(),
         );
+    }
+    if let Some(kind) = &facts.declared {
+        let (what, function) =
+            if kind == "shared" { ("shared", "unshare_table") } else { ("exempt from scoping", "unexempt_table") };
+        return refuse(&format!("It is {what}."), format!("Call orgscope.{function}({}) first.", facts.literal));
     }
     if let Some(registered) = facts.registered.as_ref().filter(|r| r.column_name != facts.column_name) {
         return refuse(
@@ -55,7 +62,7 @@ pub fn unfit(facts: &Facts) -> Result<(), Error> {
 
 /// Existing rows must be somebody's, and only the caller knows whose.
 pub fn unfilled(facts: &Facts, options: &Options) -> Result<(), Error> {
-    if !facts.rows.without_organization || options.backfill.is_some() {
+    if !facts.rows.without_organization || options.backfill.is_some() || options.mode == Mode::Observe {
         return Ok(());
     }
     let column = &facts.column_name;
@@ -68,6 +75,17 @@ pub fn unfilled(facts: &Facts, options: &Options) -> Result<(), Error> {
         &format!("It has rows without a value for \"{column}\"."),
         format!("Say which organization existing rows belong to: {call}."),
     ))
+}
+
+/// Locks are held to the end of the transaction, and enable is one.
+pub fn one_transaction(target: pg_sys::Oid) -> Error {
+    let table = table_name(target, None);
+    Error::Conflict {
+        message: format!("cannot scope table \"{}\" with low locks in one transaction", table.table),
+        table: Some(table),
+        detail: "Locks are held until the transaction ends.".into(),
+        hint: "Run the statements of orgscope.plan_org_scoping() with the same options one by one.".into(),
+    }
 }
 
 /// OS005 about this table.

@@ -4,7 +4,8 @@ use crate::policy::{BASE, FLOOR};
 use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
 use crate::scope::keys::{Memory, OriginalKey, Restoration};
-use crate::scope::plan::{becomes_scoped, scoped_definition};
+use crate::scope::plan::{becomes_scoped, is_prepared, prepared, scoped_definition};
+use crate::scope::views::Changed;
 use serde::{Deserialize, Serialize};
 
 /// Kept in the registry when a table is scoped.
@@ -22,6 +23,9 @@ pub struct Original {
     /// Unique constraints that composite keys to this table need.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_uniques: Vec<String>,
+    /// Views that were made security_invoker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<Changed>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -59,11 +63,17 @@ pub fn original(facts: &Facts, steps: &[Step]) -> Original {
             column: facts.column.as_ref().map(|c| OriginalColumn {
                 not_null: c.is_filled(),
                 not_valid: c.not_valid.clone(),
-                default: c.default.clone(),
+                // What the way of short locks has done is scoping's already.
+                default: c.default.clone().filter(|_| !prepared(facts)),
             }),
+            added: prepared_objects(facts),
             ..Original::default()
         },
     };
+    for view in facts.readers.found.iter().filter(|v| steps.iter().any(|s| s.sql == v.set_invoker())) {
+        original.views.retain(|v| v.qualified != view.qualified);
+        original.views.push(Changed { qualified: view.qualified.clone(), invoker: view.invoker.clone() });
+    }
     original.added.extend(steps.iter().filter_map(added));
     let changed = |sql: &str| steps.iter().any(|s| s.kind == "unique" && s.sql.contains(sql));
     for index in facts.indexes.iter().filter(|i| becomes_scoped(i)) {
@@ -82,6 +92,12 @@ impl Replaced {
             definition: index.constraint.clone().unwrap_or_else(|| columns(index).to_owned()),
         }
     }
+}
+
+fn prepared_objects(facts: &Facts) -> Vec<Added> {
+    let keys = facts.foreign_keys.iter().map(|k| Added { quoted: k.quoted.clone(), constraint: true });
+    let indexes = facts.indexes.iter().map(|i| Added { quoted: i.quoted.clone(), constraint: false });
+    keys.chain(indexes).filter(|a| is_prepared(&a.quoted)).collect()
 }
 
 /// What a step adds, if it is a foreign key or an index.
@@ -115,6 +131,7 @@ pub fn columns(index: &Index) -> &str {
 pub fn undo(facts: &Facts, original: &Original, keys: &Restoration) -> Vec<Step> {
     let table = &facts.qualified;
     let mut steps: Vec<(&'static str, String)> = Vec::new();
+    steps.extend(original.views.iter().filter_map(|v| v.restore(facts)).map(|sql| ("view", sql)));
     for trigger in facts.triggers.iter().filter(|t| t.ours) {
         steps.push(("guard", format!("DROP TRIGGER {} ON {table}", trigger.quoted)));
     }

@@ -2,9 +2,11 @@
 
 mod bench;
 mod demo;
+mod major;
 mod package;
 mod pgrx;
 mod project;
+mod root;
 mod setup;
 mod step;
 mod test;
@@ -24,11 +26,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Install what is missing: apt packages, cargo-pgrx
-    Setup,
+    Setup(setup::Options),
     /// Tell the story on a throwaway cluster, then run a real Django application on it
     Demo(demo::Options),
     /// Run every test suite; the last line is `N passed, N failed`
     Test(test::Options),
+    #[command(hide = true)]
+    TestMajor(test::MajorOptions),
     /// Measure orgscope beside a plain table and hand-written policies
     Bench(bench::Options),
     /// Build the installable file tree
@@ -49,9 +53,10 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Setup => setup::run().map(|()| println!("This machine is ready.")),
+        Command::Setup(options) => options.run(),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => return test::run(&options),
+        Command::TestMajor(options) => test::run_major(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Package => package::run(),
         Command::Pgrx(options) => return pgrx::run(&options),

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use orgscope_cluster::{Account, Installation, we_are_root};
 use tempfile::TempDir;
 
+use crate::major::Major;
 use crate::{project, step};
 
 /// Must be the version of the pgrx crates.
@@ -34,7 +35,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 /// cargo-pgrx of this project; before setup has put it there, the one on the path, if any.
 pub fn program() -> PathBuf {
-    let ours = project::target("tools/bin/cargo-pgrx");
+    let ours = project::tools().join("bin/cargo-pgrx");
     if ours.exists() { ours } else { "cargo-pgrx".into() }
 }
 
@@ -53,20 +54,24 @@ fn cargo_pgrx() -> Command {
     command
 }
 
-/// The full path of the `pg_config` in use.
-pub fn pg_config() -> Result<PathBuf> {
-    Ok(Installation::find()?.program("pg_config"))
+/// Names the PostgreSQL to build for, and with it the features of the extension.
+pub fn build_for(command: &mut Command, installation: &Installation) -> Result<()> {
+    let feature = Major::numbered(installation.major()?)?.feature();
+    command.arg("--pg-config").arg(installation.program("pg_config"));
+    command.args(["--no-default-features", "--features"]).arg(feature);
+    Ok(())
 }
 
-/// Builds the extension and installs it into the PostgreSQL that `pg_config` names.
+/// Builds the extension and installs it into the PostgreSQL in use.
 pub fn install(log: &str) -> Result<step::Finished> {
+    let installation = Installation::find()?;
     // A running server has the old library mapped: writing over the file would crash it, a new file leaves it alone.
-    let old = Path::new(&Installation::find()?.ask("--pkglibdir")?).join("orgscope.so");
+    let old = Path::new(&installation.ask("--pkglibdir")?).join("orgscope.so");
     if old.exists() && we_are_root() {
         std::fs::remove_file(&old).with_context(|| format!("cannot remove {}", old.display()))?;
     }
     let mut install = command("install");
-    install.args(["--release", "--pg-config"]).arg(pg_config()?);
+    build_for(install.arg("--release"), &installation)?;
     if !we_are_root() {
         install.arg("--sudo");
     }

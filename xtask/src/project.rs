@@ -1,7 +1,14 @@
 //! Where things are, and how to start cargo.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+
+/// The environment variable that names the folder of `tools`.
+pub const TOOLS: &str = "ORGSCOPE_TOOLS";
 
 /// The repository's top folder.
 pub fn root() -> &'static Path {
@@ -17,6 +24,28 @@ pub fn path(relative: &str) -> PathBuf {
 pub fn target(relative: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| path("target"), |dir| root().join(dir));
     target.join(relative)
+}
+
+/// Where cargo-pgrx is installed. A run inside another root is given the folder of the run outside.
+pub fn tools() -> PathBuf {
+    std::env::var_os(TOOLS).map_or_else(|| target("tools"), PathBuf::from)
+}
+
+/// This program, to start it again. Found out once: cargo may replace the file while it runs.
+pub fn this_program() -> Result<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program);
+    }
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    Ok(PROGRAM.get_or_init(|| program))
+}
+
+/// A program that is killed when this one ends, however that comes about.
+pub fn dependent(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
 }
 
 /// Cargo in the repository's top folder.

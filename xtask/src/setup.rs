@@ -1,31 +1,47 @@
 //! `cargo xtask setup`: install what is missing, and only that.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use orgscope_cluster::we_are_root;
 
+use crate::major::Major;
 use crate::{pgrx, project, step};
 
-/// PostgreSQL with headers, what bindgen and cargo-pgrx need to build, what the demo and the tests run.
-const PACKAGES: &[&str] = &[
-    "postgresql-15",
-    "postgresql-server-dev-15",
-    "build-essential",
-    "clang",
-    "libclang-dev",
-    "libssl-dev",
-    "pkg-config",
-    "python3-venv",
-    "sudo",
-];
+/// What bindgen and cargo-pgrx need to build, and what the demo and the tests run.
+const TOOLS: &[&str] =
+    &["build-essential", "clang", "libclang-dev", "libssl-dev", "pkg-config", "python3-venv", "sudo"];
 
+#[derive(clap::Args)]
+pub struct Options {
+    /// PostgreSQL major version instead of the machine's own
+    #[arg(long)]
+    pg: Option<u32>,
+}
+
+impl Options {
+    pub fn run(&self) -> Result<()> {
+        let major = self.pg.map_or_else(Major::of_this_machine, Major::numbered)?;
+        run_for(major)?;
+        println!("Ready for PostgreSQL {}.", major.number);
+        Ok(())
+    }
+}
+
+/// Prepares the machine for its own PostgreSQL.
 pub fn run() -> Result<()> {
-    let packages = missing_packages()?;
+    run_for(Major::of_this_machine()?)
+}
+
+pub fn run_for(major: &Major) -> Result<()> {
+    let pg_config = major.pg_config_here().with_context(|| {
+        format!("PostgreSQL {} is not on this machine, and its packages do not offer it", major.number)
+    })?;
+    let packages = missing_packages(packages(major, &pg_config))?;
     let cargo_pgrx = !has_pinned_cargo_pgrx();
-    let configured = pgrx_knows_pg15()?;
+    let configured = pgrx_knows(major)?;
     if packages.is_empty() && !cargo_pgrx && configured {
         return Ok(());
     }
@@ -34,34 +50,47 @@ pub fn run() -> Result<()> {
         println!("  apt package   {package}");
     }
     if cargo_pgrx {
-        println!("  cargo-pgrx    {} (into {})", pgrx::VERSION, project::target("tools").display());
+        println!("  cargo-pgrx    {} (into {})", pgrx::VERSION, project::tools().display());
     }
     if !configured {
-        println!("  pgrx setting  pg15 in {}", pgrx_home()?.join("config.toml").display());
+        println!("  pgrx setting  {} in {}", major.feature(), pgrx_settings()?.display());
     }
     install_packages(&packages)?;
     if cargo_pgrx {
         install_cargo_pgrx()?;
     }
     if !configured {
-        configure_pgrx()?;
+        configure_pgrx(major, &pg_config)?;
     }
     Ok(())
 }
 
-fn missing_packages() -> Result<Vec<&'static str>> {
-    let mut missing = Vec::new();
-    for package in PACKAGES {
-        let query = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
-        let query = query.context("cannot run dpkg-query: setup knows Debian and Ubuntu; elsewhere install by hand")?;
-        if query.stdout != b"installed" {
-            missing.push(*package);
-        }
-    }
-    Ok(missing)
+/// Installs one package that only some commands need.
+pub fn require(package: &str) -> Result<()> {
+    install_packages(&missing_packages(vec![package.to_owned()])?)
 }
 
-fn install_packages(packages: &[&str]) -> Result<()> {
+/// A PostgreSQL from elsewhere, which `PG_CONFIG` names, has no packages.
+fn packages(major: &Major, pg_config: &Path) -> Vec<String> {
+    let mut packages: Vec<String> = TOOLS.iter().map(|&package| package.to_owned()).collect();
+    if pg_config == major.packaged_pg_config() {
+        packages.push(format!("postgresql-{}", major.number));
+        packages.push(format!("postgresql-server-dev-{}", major.number));
+    }
+    packages
+}
+
+fn missing_packages(mut packages: Vec<String>) -> Result<Vec<String>> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat=${Package} ${db:Status-Status}\n"]).args(&packages);
+    let query = query.output();
+    let query = query.context("cannot run dpkg-query: setup knows Debian and Ubuntu; elsewhere install by hand")?;
+    let known = String::from_utf8_lossy(&query.stdout);
+    packages.retain(|package| !known.lines().any(|line| line == format!("{package} installed")));
+    Ok(packages)
+}
+
+fn install_packages(packages: &[String]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -95,7 +124,12 @@ fn can_sudo() -> bool {
 }
 
 fn has_pinned_cargo_pgrx() -> bool {
-    let version = Command::new(pgrx::program()).args(["pgrx", "--version"]).output();
+    is_pinned_cargo_pgrx(&mut Command::new(pgrx::program()))
+}
+
+/// Whether a command that calls some cargo-pgrx runs, and runs the version of the pgrx crates.
+pub fn is_pinned_cargo_pgrx(command: &mut Command) -> bool {
+    let version = command.args(["pgrx", "--version"]).output();
     version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim().ends_with(pgrx::VERSION))
 }
 
@@ -103,35 +137,54 @@ fn install_cargo_pgrx() -> Result<()> {
     let mut install = project::cargo();
     // A debug build: it compiles in half the time and is never the slow part.
     install.args(["install", "--locked", "--debug", "cargo-pgrx", "--version"]).arg(format!("={}", pgrx::VERSION));
-    install.arg("--root").arg(project::target("tools"));
+    install.arg("--root").arg(project::tools());
     step::run("cargo-pgrx", "build cargo-pgrx (several minutes, once)", &mut install)?.required()?;
     Ok(())
 }
 
 /// Plain cargo and cargo-pgrx look there for the PostgreSQL to build against.
-fn pgrx_home() -> Result<PathBuf> {
-    if let Some(home) = std::env::var_os("PGRX_HOME") {
-        return Ok(home.into());
+fn pgrx_settings() -> Result<PathBuf> {
+    let home = match std::env::var_os("PGRX_HOME") {
+        Some(home) => home.into(),
+        None => std::env::home_dir().context("no home directory; set PGRX_HOME")?.join(".pgrx"),
+    };
+    Ok(home.join("config.toml"))
+}
+
+fn pgrx_knows(major: &Major) -> Result<bool> {
+    let settings = fs::read_to_string(pgrx_settings()?).unwrap_or_default();
+    Ok(settings.lines().any(|line| line.trim_start().starts_with(&major.feature())))
+}
+
+/// Not `cargo pgrx init`, which writes the file anew and forgets other majors that the user has there.
+fn configure_pgrx(major: &Major, pg_config: &Path) -> Result<()> {
+    let path = pgrx_settings()?;
+    let settings = fs::read_to_string(&path).unwrap_or_default();
+    if let Some(home) = path.parent() {
+        fs::create_dir_all(home).with_context(|| format!("cannot create {}", home.display()))?;
     }
-    Ok(std::env::home_dir().context("no home directory; set PGRX_HOME")?.join(".pgrx"))
+    let settings = with_pg_config(&settings, &major.feature(), pg_config);
+    fs::write(&path, settings).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn pgrx_knows_pg15() -> Result<bool> {
-    let settings = fs::read_to_string(pgrx_home()?.join("config.toml")).unwrap_or_default();
-    Ok(settings.lines().any(|line| line.trim_start().starts_with("pg15")))
+fn with_pg_config(settings: &str, name: &str, pg_config: &Path) -> String {
+    const SECTION: &str = "[configs]";
+    let line = format!("{name} = \"{}\"\n", pg_config.display());
+    match settings.split_once(SECTION) {
+        Some((before, after)) => format!("{before}{SECTION}\n{line}{}", after.trim_start_matches('\n')),
+        None => format!("{settings}{SECTION}\n{line}"),
+    }
 }
 
-fn configure_pgrx() -> Result<()> {
-    let home = pgrx_home()?;
-    // `init` writes the file anew and would forget other versions that the user has there.
-    ensure!(
-        !home.join("config.toml").exists(),
-        "{} has no pg15: add `pg15 = \"{}\"` under [configs]",
-        home.join("config.toml").display(),
-        pgrx::pg_config()?.display()
-    );
-    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-    let mut init = pgrx::command("init");
-    step::run("pgrx-init", "tell pgrx about PostgreSQL 15", init.arg("--pg15").arg(pgrx::pg_config()?))?.required()?;
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_major_is_added_to_the_settings_of_pgrx() {
+        let one = with_pg_config("", "pg15", Path::new("/15/pg_config"));
+        assert_eq!(one, "[configs]\npg15 = \"/15/pg_config\"\n");
+        let two = with_pg_config(&one, "pg17", Path::new("/17/pg_config"));
+        assert_eq!(two, "[configs]\npg17 = \"/17/pg_config\"\npg15 = \"/15/pg_config\"\n");
+    }
 }

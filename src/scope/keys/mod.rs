@@ -179,13 +179,20 @@ fn options_of<'a>(facts: &Facts, options: &'a Options, table: &'a Facts) -> Opti
 
 pub fn verdict(facts: &Facts, options: &Options, key: &Key) -> Verdict {
     use options::ForeignKeys::Report;
+    use options::Mode::Observe;
     if key.composite {
         return Verdict::AlreadyComposite;
     }
     let (child, parent) = facts.ends(key);
     let takes_part = key.columns.contains(&child.column_quoted) || key.parent_columns.contains(&parent.column_quoted);
     let asked = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.foreign_keys == Report);
-    let reason = if let Some(table) = [child, parent].iter().find(|t| asked(t)) {
+    let observed = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.mode == Observe);
+    let reason = if let Some(table) = [child, parent].iter().find(|t| observed(t)) {
+        format!(
+            "\"{}\" is observed, and nothing is refused there; enforcing takes the organization into it",
+            table.table
+        )
+    } else if let Some(table) = [child, parent].iter().find(|t| asked(t)) {
         format!(
             "the option {{\"foreign_keys\": \"report\"}} for \"{}\"; rows can refer to another organization's, and cascades reach them",
             table.table

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 fn table(name: &str, organization: &str, indexes: Value) -> Facts {
     serde_json::from_value(json!({
-        "schema": "s", "schema_quoted": "s", "table": name, "qualified": format!("s.{name}"),
+        "oid": 0, "schema": "s", "schema_quoted": "s", "table": name, "table_quoted": name, "qualified": format!("s.{name}"),
         "literal": format!("'s.{name}'"), "kind": "r", "temporary": false, "system": false, "is_child": false,
         "has_children": false, "row_security": false, "force_row_security": false, "column_name": organization,
         "column_quoted": organization, "column_literal": format!("'{organization}'"), "column": null,

@@ -1,6 +1,6 @@
 //! The organization column: there, filled, defaulted, NOT NULL, and a key to orgscope.organization.
 
-use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE};
+use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, is_prepared};
 use crate::scope::facts::Column;
 use crate::scope::options::OnDelete;
 use uuid::Uuid;
@@ -30,6 +30,9 @@ impl Plan<'_> {
             let change = format!("ALTER COLUMN {column} SET DEFAULT orgscope.current_org()");
             self.alter("default", EXCLUSIVE, &change, "a program need not know the column: the context fills it");
         }
+        if self.observes() {
+            return self.nullable();
+        }
         if !self.facts.column.as_ref().is_some_and(Column::is_filled) {
             let change = format!("ALTER COLUMN {column} SET NOT NULL");
             self.alter(
@@ -38,6 +41,11 @@ impl Plan<'_> {
                 &change,
                 "a row without an organization would be nobody's and everybody's",
             );
+        }
+        let checks = self.facts.column.iter().flat_map(|c| &c.checks);
+        for check in checks.filter(|c| is_prepared(&c.quoted)) {
+            let change = format!("DROP CONSTRAINT {}", check.quoted);
+            self.alter("not null", EXCLUSIVE, &change, "it has spared SET NOT NULL from reading the table");
         }
     }
 

@@ -1,19 +1,23 @@
 //! From facts to steps. Pure: the same facts give the same plan, and the facts of a scoped table give none.
 
 mod column;
+mod low;
 mod notes;
+mod observe;
 mod protect;
 #[cfg(test)]
 mod tests;
 mod unique;
 
 use crate::error::Error;
+use crate::policy::SHARED;
 use crate::scope::Step;
 use crate::scope::facts::Facts;
 use crate::scope::keys;
 use crate::scope::options::Options;
-use crate::scope::refuse;
+use crate::scope::{refuse, views};
 
+pub use low::{is_prepared, low, prepared};
 pub use notes::notes;
 pub use unique::{becomes_scoped, scoped_definition};
 
@@ -26,6 +30,8 @@ const ROW_EXCLUSIVE: &str = "ROW EXCLUSIVE";
 pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     refuse::unfit(facts)?;
     refuse::unfilled(facts, options)?;
+    observe::dormant(facts, options)?;
+    views::refuse_materialized(facts, options)?;
     let mut plan = Plan { facts, options, steps: Vec::new() };
     plan.column();
     plan.foreign_key();
@@ -35,7 +41,15 @@ pub fn plan(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
     plan.row_security();
     plan.policies();
     plan.guards();
+    plan.views();
     Ok(plan.steps)
+}
+
+/// The steps that are missing from a shared table.
+pub fn shared(facts: &Facts) -> Vec<Step> {
+    let mut plan = Plan { facts, options: &Options::default(), steps: Vec::new() };
+    SHARED.iter().for_each(|guard| plan.guard(guard));
+    plan.steps
 }
 
 struct Plan<'a> {
@@ -59,6 +73,12 @@ impl Plan<'_> {
             self.add(kind, lock, sql, reason);
         }
         Ok(())
+    }
+
+    fn views(&mut self) {
+        for view in self.facts.readers.found.iter().filter(|r| r.becomes_invoker(self.options)) {
+            self.add("view", EXCLUSIVE, view.set_invoker(), "it reads with its reader's rights: row security applies");
+        }
     }
 
     fn free_name(&self, label: &str) -> String {

@@ -1,13 +1,11 @@
 //! What a plan leaves as it is although organizations meet there: told by `plan_org_scoping()`, with the reason.
 
 use super::unique::becomes_scoped;
-use crate::scope::Step;
 use crate::scope::facts::{Facts, Index};
 use crate::scope::keys::{self, Verdict};
 use crate::scope::options::Options;
 
-/// Steps without a statement, numbered behind those of the plan.
-pub fn notes(facts: &Facts, options: &Options, first: usize) -> Vec<Step> {
+pub fn notes(facts: &Facts, options: &Options) -> Vec<String> {
     let kept_keys = facts.keys.iter().filter_map(|key| match keys::verdict(facts, options, key) {
         Verdict::Kept(reason) => {
             Some(format!("foreign key {} of {} to {} is kept: {reason}", key.quoted, key.child, key.parent))
@@ -22,8 +20,7 @@ pub fn notes(facts: &Facts, options: &Options, first: usize) -> Vec<Step> {
         let reason = kept(facts, options, i)?;
         Some(format!("{} {} ({}) is kept: {reason}", noun(i), i.quoted, shown(i)))
     });
-    let note = |(n, reason)| Step { step: first + n, kind: "note", sql: String::new(), lock: "", reason };
-    kept_keys.chain(kept_indexes).enumerate().map(note).collect()
+    kept_keys.chain(kept_indexes).collect()
 }
 
 fn noun(index: &Index) -> &'static str {

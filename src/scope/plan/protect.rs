@@ -1,10 +1,14 @@
 //! Row security, policies and guards.
 
 use super::{EXCLUSIVE, Plan, SHARE_ROW_EXCLUSIVE};
-use crate::policy::{BASE, FLOOR, GUARDS, Guard, Policy, predicate};
+use crate::policy::{BASE, FLOOR, GUARDS, Guard, Policy, observing_predicate, predicate};
+use crate::scope::facts;
 
 impl Plan<'_> {
     pub(super) fn row_security(&mut self) {
+        if self.keeps_row_security() {
+            return self.own_row_security();
+        }
         if !self.facts.row_security {
             self.alter("row security", EXCLUSIVE, "ENABLE ROW LEVEL SECURITY", "policies apply");
         }
@@ -21,7 +25,15 @@ impl Plan<'_> {
     pub(super) fn policies(&mut self) {
         let own_permissive = self.facts.policies.iter().any(|p| p.permissive && p.name != BASE.name);
         let has_base = self.facts.policies.iter().any(|p| p.name == BASE.name);
-        if has_base || !own_permissive {
+        let observed =
+            |p: &facts::Policy| p.name == BASE.name && p.using == Some(observing_predicate(&self.facts.qualified));
+        let was_observed = !self.observes() && self.facts.policies.iter().any(observed);
+        if self.keeps_row_security() {
+            // Dropped with what else enforcing had added.
+        } else if was_observed && own_permissive {
+            let drop = format!("DROP POLICY {} ON {}", BASE.name, self.facts.qualified);
+            self.add("policy", EXCLUSIVE, drop, "the table has permissive policies of its own");
+        } else if self.observes() || has_base || !own_permissive {
             self.policy(&BASE);
         }
         self.policy(&FLOOR);
@@ -30,13 +42,14 @@ impl Plan<'_> {
     fn policy(&mut self, wanted: &Policy) {
         let (table, column) = (&self.facts.qualified, &self.facts.column_quoted);
         let found = self.facts.policies.iter().find(|p| p.name == wanted.name);
-        let predicate = Some(predicate(column));
+        let wanted_text = if self.observes() { observing_predicate(table) } else { predicate(column) };
+        let predicate = Some(wanted_text.clone());
         if found.is_some_and(|p| {
             p.permissive == wanted.permissive && p.everywhere && p.using == predicate && p.check == predicate
         }) {
             return;
         }
-        let create = wanted.create(table, column);
+        let create = wanted.create(table, &wanted_text);
         if found.is_some() {
             let drop = format!("DROP POLICY {} ON {table}", wanted.name);
             self.add("policy", EXCLUSIVE, drop, "it was changed; replaced by the next step");
@@ -50,9 +63,9 @@ impl Plan<'_> {
         }
     }
 
-    fn guard(&mut self, wanted: &Guard) {
+    pub(super) fn guard(&mut self, wanted: &Guard) {
         let facts = self.facts;
-        let create = wanted.create(&facts.qualified, &facts.column_literal);
+        let create = wanted.create(&facts.qualified, &facts.column_literal, self.observes());
         let found = facts.triggers.iter().find(|t| t.name == wanted.name);
         let name = wanted.quoted_name();
         let right = found.is_some_and(|t| t.definition == create);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// An empty, ordinary table with the given names.
 fn facts(table: &str, column: &str, change: impl FnOnce(&mut Value)) -> Facts {
     let mut json = json!({
-        "schema": "public", "schema_quoted": "public", "table": table, "qualified": format!("public.{table}"),
+        "schema": "public", "schema_quoted": "public", "table": table, "table_quoted": table, "qualified": format!("public.{table}"),
         "literal": format!("'public.{table}'"), "kind": "r", "temporary": false, "system": false, "is_child": false,
         "has_children": false, "row_security": false, "force_row_security": false, "column_name": column,
         "column_quoted": column, "column_literal": format!("'{column}'"), "column": null, "foreign_keys": [],
@@ -91,7 +91,7 @@ proptest! {
             j["policies"] = json!([&BASE, &FLOOR].map(|p| json!({"name": p.name, "permissive": p.permissive,
                 "everywhere": true, "using": predicate, "check": predicate})));
             j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
-                "definition": g.create("public.t", &format!("'{column}'")), "always": true, "ours": true})).collect());
+                "definition": g.create("public.t", &format!("'{column}'"), false), "always": true, "ours": true})).collect());
         });
         prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
         let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default(), &Default::default());

@@ -6,6 +6,10 @@ use crate::scope::options;
 
 impl Plan<'_> {
     pub(super) fn uniques(&mut self) {
+        // Observed, what is unique stays so: enforcing changes it.
+        if self.observes() {
+            return;
+        }
         let (facts, options) = (self.facts, self.options);
         for index in facts.indexes.iter().filter(|i| becomes_scoped(i) && options.scopes(i)) {
             let scoped = scoped_definition(index, &facts.column_quoted);
@@ -31,7 +35,8 @@ impl Plan<'_> {
 
     /// Needed unless an index leads with the column already, or one that this plan makes will.
     pub(super) fn index(&mut self) {
-        let leads = |i: &Index| i.usable && (i.leads || (self.options.scopes(i) && becomes_scoped(i)));
+        let becomes = |i: &Index| !self.observes() && self.options.scopes(i) && becomes_scoped(i);
+        let leads = |i: &Index| i.usable && (i.leads || becomes(i));
         if self.options.index == options::Index::None || self.facts.indexes.iter().any(leads) {
             return;
         }

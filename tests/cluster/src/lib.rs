@@ -30,7 +30,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub use account::{Account, we_are_root};
-pub use installation::Installation;
+pub use installation::{Installation, MAJORS};
 pub use options::Options;
 use watchdog::Watchdog;
 

@@ -96,7 +96,8 @@ fn a_cascade_over_a_superusers_tables_is_no_bypass() {
     let mut admin = world.superuser();
     run(&mut admin, "ALTER TABLE ticket OWNER TO postgres; ALTER TABLE comment OWNER TO postgres");
     rows_under(&mut world.app(), A, "DELETE FROM ticket WHERE id = 1");
-    let recorded = "SELECT table_name, operation, row_count FROM orgscope.audit_log ORDER BY table_name";
+    let recorded =
+        "SELECT table_name, operation, row_count FROM orgscope.audit_log WHERE action <> 'ddl' ORDER BY table_name";
     assert!(rows(&mut admin, recorded).is_empty(), "a tenant's cascade is no bypass");
     // The superuser's own write is on record, its cascade under the same organization goes with it.
     rows_under(&mut admin, A, "DELETE FROM ticket WHERE id = 2");

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Add;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Count {
     pub passed: usize,
     pub failed: usize,
@@ -26,10 +28,34 @@ impl Count {
             .sum()
     }
 
-    /// Counts the `test NAME ... ok` lines of pg_regress and pg_isolation_regress.
+    /// Counts the verdicts of pg_regress and pg_isolation_regress.
     pub fn of_pg_regress(output: &str) -> Self {
-        let verdicts = output.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "));
-        verdicts.map(|(_, verdict)| Self::whole(verdict.trim_start().starts_with("ok"))).sum()
+        output.lines().filter_map(verdict).map(Self::whole).sum()
+    }
+}
+
+/// Whether a line says that one test has failed.
+pub fn names_a_failure(line: &str) -> bool {
+    verdict(line) == Some(false)
+}
+
+/// What a line says of one test: `test NAME ... ok` (cargo, and pg_regress before PostgreSQL 16, where tests of a
+/// parallel group are indented instead), or `ok 1 - NAME` since.
+fn verdict(line: &str) -> Option<bool> {
+    if line.starts_with("ok ") {
+        return Some(true);
+    }
+    if line.starts_with("not ok ") {
+        return Some(false);
+    }
+    let (name, verdict) = line.split_once(" ... ")?;
+    if !name.starts_with("test ") && !name.starts_with("     ") {
+        return None;
+    }
+    match verdict.split_whitespace().next()? {
+        "ok" => Some(true),
+        "FAILED" => Some(false),
+        _ => None,
     }
 }
 
@@ -76,15 +102,51 @@ mod tests {
         assert_eq!(Count::of_cargo_test("error[E0425]: cannot find value"), Count::default());
     }
 
+    /// What PostgreSQL 15 prints.
     #[test]
     fn pg_regress_counts_each_test() {
         let output = "\
+            (using postmaster on /tmp, port 5999)\n\
             ============== running regression test queries        ==============\n\
-            test setup                        ... ok           34 ms\n\
-            test story                        ... FAILED       12 ms\n\
-            test audit                        ... FAILED (test process exited with exit code 2)       12 ms\n\
-            \n 2 of 3 tests failed.\n";
-        assert_eq!(Count::of_pg_regress(output), Count { passed: 1, failed: 2 });
+            test setup                        ... ok           57 ms\n\
+            parallel group (3 tests):  story a quit\n\
+            \x20    story                        ... FAILED       70 ms\n\
+            \x20    a                            ... ok           76 ms\n\
+            \x20    quit                         ... FAILED (test process exited with exit code 2)       76 ms\n\
+            \n\
+            ======================\n\
+            \x202 of 4 tests failed. \n\
+            ======================\n";
+        assert_eq!(Count::of_pg_regress(output), Count { passed: 2, failed: 2 });
+    }
+
+    /// What PostgreSQL 17 and 18 print.
+    #[test]
+    fn pg_regress_counts_each_tap_line() {
+        let output = "\
+            # using postmaster on /tmp, port 5999\n\
+            ok 1         - setup                                       9 ms\n\
+            # parallel group (3 tests):  a quit story\n\
+            not ok 2     + story                                      11 ms\n\
+            ok 3         + a                                           8 ms\n\
+            not ok 4     + quit                                       10 ms\n\
+            # (test process exited with exit code 2)\n\
+            1..4\n\
+            # 2 of 4 tests failed.\n\
+            # The differences that caused some tests to fail can be viewed in the file \"/tmp/o/regression.diffs\".\n";
+        assert_eq!(Count::of_pg_regress(output), Count { passed: 2, failed: 2 });
+    }
+
+    #[test]
+    fn a_failure_is_named_by_its_line() {
+        for line in
+            ["test audit::pg_records ... FAILED", "not ok 2     - story   11 ms", "     story   ... FAILED  70 ms"]
+        {
+            assert!(names_a_failure(line), "{line}");
+        }
+        for line in ["test audit::pg_records ... ok", "ok 1     - setup   9 ms", "not okay", "# 2 of 4 tests failed."] {
+            assert!(!names_a_failure(line), "{line}");
+        }
     }
 
     #[test]

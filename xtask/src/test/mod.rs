@@ -1,50 +1,103 @@
-//! `cargo xtask test`: every suite, one table, one last line.
+//! `cargo xtask test`: every suite on one PostgreSQL or on all, one table, one last line.
+//!
+//! Each major version is a run of this program of its own (`major`), on this machine or in a root of another Debian
+//! release, whose results come back in a file.
 
 mod count;
 mod golden;
+mod major;
+mod postgres;
+mod report;
 mod suites;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
-use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 
-use crate::{pgrx, setup, step};
+use crate::major::{Major, SUPPORTED};
+use crate::root::Root;
+use crate::{project, step};
 use count::Count;
+pub use major::{Options as MajorOptions, run as run_major};
+use report::{Recorded, Run};
+
+const ALL: &str = "all";
 
 #[derive(clap::Args)]
 pub struct Options {
-    /// PostgreSQL major version
-    #[arg(long, default_value = "15", value_parser = PossibleValuesParser::new(["15"]))]
-    pg: String,
+    /// PostgreSQL major version, or all that a Debian release ships; by default the machine's own
+    #[arg(long, value_parser = PossibleValuesParser::new(["15", "16", "17", "18", ALL]))]
+    pg: Option<String>,
     /// Take the golden tests' results as the expected ones; review the difference before committing it
     #[arg(long)]
     accept: bool,
 }
 
 /// What one suite did.
+#[derive(Serialize)]
 pub struct Outcome {
     suite: &'static str,
     count: Count,
     seconds: f64,
 }
 
-pub fn run(options: &Options) -> Result<ExitCode> {
-    setup::run()?;
-    let mut outcomes = suites::before_install(&options.pg)?;
-    // `cargo pgrx test` has installed its own build, with the tests inside; the rest runs what users get.
-    let install = pgrx::install("install")?;
-    if install.success {
-        outcomes.extend(golden::run(options.accept)?);
-        outcomes.push(suites::cluster()?);
-    } else {
-        install.print_tail()?;
-        outcomes.push(Outcome { suite: "install", count: Count::FAILURE, seconds: install.seconds });
+impl Options {
+    fn majors(&self) -> Result<Vec<&'static Major>> {
+        match self.pg.as_deref() {
+            None => Ok(vec![Major::of_this_machine()?]),
+            Some(ALL) => Ok(SUPPORTED.iter().filter(|major| major.debian.is_some()).collect()),
+            Some(number) => Ok(vec![Major::numbered(number.parse()?)?]),
+        }
     }
-    let total = outcomes.iter().fold(Count::default(), |sum, outcome| sum + outcome.count);
-    println!("\n{}\n\n{total}", table(&outcomes));
+}
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let mut runs: Vec<Run> = Vec::new();
+    for major in options.majors()? {
+        let started = Instant::now();
+        // The suites that have nothing to do with PostgreSQL need no second run.
+        let results = results(major, runs.is_empty(), options.accept);
+        runs.push(Run::new(major.number, results, started.elapsed()));
+    }
+    let total = report::print(&runs);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the suites of one major where it is.
+fn results(major: &Major, first: bool, accept: bool) -> Result<Vec<Recorded>> {
+    let mut command = match major.pg_config_here() {
+        Some(pg_config) => {
+            println!("PostgreSQL {} on this machine", major.number);
+            let mut command = project::dependent(project::this_program()?);
+            command.env("PG_CONFIG", pg_config);
+            command
+        }
+        None => {
+            let mut command = Root::of(major)?.xtask()?;
+            println!("PostgreSQL {} in a root of Debian {}", major.number, major.debian.unwrap_or_default());
+            command.env("PG_CONFIG", major.packaged_pg_config());
+            command
+        }
+    };
+    let file = project::target(&format!("outcomes-{}.json", major.feature()));
+    forget(&file)?;
+    command.args(["test-major", "--pg", &major.number.to_string(), "--outcomes"]).arg(&file);
+    command.args(first.then_some("--first")).args(accept.then_some("--accept"));
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    let outcomes = fs::read(&file).with_context(|| format!("the run ended without results ({status})"))?;
+    Ok(serde_json::from_slice(&outcomes)?)
+}
+
+fn forget(file: &Path) -> Result<()> {
+    if file.exists() {
+        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Judges a finished step by what it printed; names the tests that failed and shows the end of the output.
@@ -57,25 +110,7 @@ fn judge(suite: &'static str, finished: &step::Finished, read: fn(&str) -> Count
     }
     if count.failed > 0 {
         finished.print_tail()?;
-        let verdicts = output.lines().filter(|line| line.starts_with("test ") && line.contains(" ... FAILED"));
-        verdicts.for_each(|line| println!("    {line}"));
+        output.lines().filter(|line| count::names_a_failure(line)).for_each(|line| println!("    {line}"));
     }
     Ok(Outcome { suite, count, seconds: finished.seconds })
-}
-
-fn table(outcomes: &[Outcome]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN).set_header(["suite", "passed", "failed", "seconds"]);
-    for Outcome { suite, count, seconds } in outcomes {
-        table.add_row([
-            (*suite).to_owned(),
-            count.passed.to_string(),
-            count.failed.to_string(),
-            format!("{seconds:.1}"),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

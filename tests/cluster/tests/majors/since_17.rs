@@ -144,6 +144,9 @@ fn without_event_triggers_tables_stay_protected() {
     refused(&mut world.app(), "42501", "SET event_triggers = off");
     let mut admin = world.superuser();
     run(&mut admin, "SET event_triggers = off; ALTER TABLE ticket RENAME TO issue");
+    // That nobody looked is on record.
+    let recorded = "SELECT operation, detail FROM orgscope.audit_log WHERE action = 'ddl'";
+    assert_eq!(rows(&mut admin, recorded), ["ALTER TABLE|{\"event_triggers\": \"off\"}"]);
     refused(&mut world.app(), "OS001", "SELECT * FROM issue");
     refused_under(&mut world.app(), A, "OS002", &format!("INSERT INTO issue VALUES (3, 'b', '{B}')"));
     refused(&mut admin, "OS006", "DROP EXTENSION orgscope CASCADE");

@@ -1,0 +1,55 @@
+//! The tables that CREATE TABLE AS, SELECT INTO and CREATE MATERIALIZED VIEW read: the catalogs do not keep them.
+
+use crate::pg::Backend;
+use pgrx::pg_sys;
+use std::ffi::c_int;
+
+static SOURCES: Backend<Vec<u32>> = Backend::new(Vec::new());
+static mut NEXT: pg_sys::ExecutorStart_hook_type = None;
+
+pub fn init() {
+    // SAFETY: _PG_init runs once per process; hooks are plain pointers, and the one found is called after ours.
+    unsafe {
+        NEXT = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+    }
+}
+
+/// Plain frame, called for every statement: all but the copying ones pay for a compare.
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    use pg_sys::CommandDest;
+    // SAFETY: the executor's own description of a planned statement.
+    unsafe {
+        let dest = (*query).dest;
+        if !dest.is_null() && [CommandDest::DestIntoRel, CommandDest::DestTransientRel].contains(&(*dest).mydest) {
+            note((*(*query).plannedstmt).relationOids);
+        }
+        match NEXT {
+            Some(next) => next(query, flags),
+            None => standard(query, flags),
+        }
+    }
+}
+
+unsafe extern "C-unwind" {
+    #[link_name = "standard_ExecutorStart"]
+    fn standard(query: *mut pg_sys::QueryDesc, flags: c_int);
+}
+
+unsafe fn note(relations: *mut pg_sys::List) {
+    // SAFETY: a list of oids, or NULL when there is none.
+    let length = if relations.is_null() { 0 } else { unsafe { (*relations).length as usize } };
+    SOURCES.with(|sources| {
+        sources.clear();
+        sources.extend((0..length).map(|i| unsafe { (*(*relations).elements.add(i)).oid_value.to_u32() }));
+    });
+}
+
+/// A statement that copies begins: what an earlier one has read is past.
+pub fn forget() {
+    SOURCES.with(Vec::clear);
+}
+
+pub fn take() -> Vec<u32> {
+    SOURCES.with(std::mem::take)
+}
