@@ -23,13 +23,18 @@ pub fn lock(
 ) -> Result<Facts, Error> {
     const MILD: u32 = pg_sys::ShareUpdateExclusiveLock;
     const STRONG: u32 = pg_sys::AccessExclusiveLock;
-    // Reading the facts asks for ownership before anybody waits for a lock held by us.
-    let first = facts::read(target, column)?;
+    // Ownership is asked for before anybody waits for a lock held by us.
+    facts::require_owner(target)?;
+    let settled = match column {
+        Some(column) => facts::keys_are_settled(target, column)?,
+        None => false,
+    };
+    let first = if settled { Vec::new() } else { touches(&facts::read(target, column)?) };
     let mut locked = BTreeMap::new();
     let mut wanted: BTreeMap<u32, u32> =
         facts::unscoped_relatives(target).into_iter().map(|table| (table.to_u32(), MILD)).collect();
     wanted.insert(target.to_u32(), STRONG);
-    wanted.extend(touches(&first).into_iter().map(|table| (table.to_u32(), STRONG)));
+    wanted.extend(first.into_iter().map(|table| (table.to_u32(), STRONG)));
     loop {
         for (table, mode) in wanted {
             // SAFETY: takes a lock that ends with the transaction.

@@ -48,7 +48,8 @@ pub struct Facts {
     /// Foreign keys between this table and the scoped ones, itself included.
     #[serde(default)]
     pub keys: Vec<Key>,
-    /// The scoped tables at the other ends of those keys; without keys and rows of their own.
+    /// The scoped tables at the other ends of those keys, unless there is nothing to do about them; without keys and rows
+    /// of their own.
     #[serde(default)]
     pub neighbours: Vec<Facts>,
     /// Whether the caller owns the table.
@@ -188,11 +189,11 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
         if facts.kind == 'r' {
             facts.rows = rows(&facts);
         }
-        facts.keys = keys(target)?;
+        facts.keys = keys(target, column)?;
         Ok(facts)
     })?;
     facts.owned = true;
-    for neighbour in neighbours(&facts.keys, target) {
+    for neighbour in neighbours(&facts.keys, target, column.is_none()) {
         let mut other = as_superuser(|| catalogs(neighbour, None))?;
         other.owned = pg::owns_table(neighbour);
         facts.neighbours.push(other);
@@ -201,16 +202,22 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
 }
 
 /// The foreign keys between a table and the scoped ones.
-fn keys(target: pg_sys::Oid) -> Result<Vec<Key>, Error> {
+fn keys(target: pg_sys::Oid, column: Option<&str>) -> Result<Vec<Key>, Error> {
     let oid = target.to_u32().to_string();
-    let json = spi::query(include_str!("keys.sql"), &[Some(&oid)]).unwrap_or_else(|| "[]".into());
+    let json = spi::query_planned(include_str!("keys.sql"), &[Some(&oid), column]).unwrap_or_else(|| "[]".into());
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("foreign keys of a table: {e}") })
 }
 
-/// The other tables of these keys, in the order of their oids: everybody locks them in one order.
-fn neighbours(keys: &[Key], target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let oids: BTreeSet<u32> = keys.iter().flat_map(|k| [k.child_oid, k.parent_oid]).collect();
+/// The other tables of the keys that are not composite yet, or for the way back of all.
+fn neighbours(keys: &[Key], target: pg_sys::Oid, of_composite: bool) -> Vec<pg_sys::Oid> {
+    let wanted = keys.iter().filter(|k| of_composite || !k.composite);
+    let oids: BTreeSet<u32> = wanted.flat_map(|k| [k.child_oid, k.parent_oid]).collect();
     oids.into_iter().map(pg_sys::Oid::from).filter(|oid| *oid != target).collect()
+}
+
+/// Whether no key of the table waits to become composite.
+pub fn keys_are_settled(target: pg_sys::Oid, column: &str) -> Result<bool, Error> {
+    Ok(as_superuser(|| keys(target, Some(column)))?.iter().all(|key| key.composite))
 }
 
 /// Tables that a foreign key ties to this one and that are not scoped.

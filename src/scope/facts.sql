@@ -1,6 +1,12 @@
 -- Everything the planner asks of the catalogs about one table ($1) and its organization column ($2, or when that is NULL
 -- the column it is registered with), as one JSON value.
 -- search_path is pinned by the calling function, so every printed name is qualified.
+WITH referring AS MATERIALIZED (
+    -- No index of pg_constraint leads with the referenced table: one scan for all. Partitions have their parent's keys too;
+    -- those follow.
+    SELECT k.conindid, format('%I.%I', kn.nspname, kc.relname) AS table_name, quote_ident(k.conname) AS quoted
+    FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
+    WHERE k.contype = 'f' AND k.confrelid = $1::oid AND k.conparentid = 0)
 SELECT jsonb_build_object(
     'oid', c.oid::bigint,
     'schema', n.nspname,
@@ -57,12 +63,8 @@ SELECT jsonb_build_object(
             'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
                                 WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = key),
             'replica_identity', x.indisreplident,
-            -- Partitions have their parent's keys too; those follow.
-            'references', COALESCE((
-                SELECT jsonb_agg(jsonb_build_object('table', format('%I.%I', kn.nspname, kc.relname), 'quoted', quote_ident(k.conname))
-                                 ORDER BY kn.nspname, kc.relname, k.conname)
-                FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
-                WHERE k.contype = 'f' AND k.conindid = x.indexrelid AND k.confrelid = c.oid AND k.conparentid = 0), '[]'),
+            'references', COALESCE((SELECT jsonb_agg(jsonb_build_object('table', r.table_name, 'quoted', r.quoted) ORDER BY r.table_name, r.quoted)
+                                    FROM referring r WHERE r.conindid = x.indexrelid), '[]'),
             -- Key columns; an expression is an empty name.
             'columns', (SELECT jsonb_agg(COALESCE(quote_ident(a.attname), '') ORDER BY u.n)
                         FROM unnest(x.indkey[:x.indnkeyatts - 1]) WITH ORDINALITY u (attnum, n)

@@ -1,4 +1,5 @@
--- The foreign keys between a table ($1) and the scoped tables, itself included, as one JSON value. Not those that a
+-- The foreign keys between a table ($1), by its organization column ($2, or when that is NULL the one it is registered
+-- with), and the scoped tables, itself included, as one JSON value. Not those that a
 -- partition has from its parent: they follow the parent's.
 -- search_path is pinned by the calling function, so every printed name is qualified.
 SELECT COALESCE(jsonb_agg(jsonb_build_object(
@@ -11,6 +12,7 @@ SELECT COALESCE(jsonb_agg(jsonb_build_object(
     'parent_columns', pairs.parent_columns,
     'equal', pairs.equal,
     'nullable', pairs.nullable,
+    'composite', pairs.composite,
     'matched_fully', k.confmatchtype = 'f',
     'on_delete', k.confdeltype,
     'on_update', k.confupdtype,
@@ -27,8 +29,12 @@ SELECT COALESCE(jsonb_agg(jsonb_build_object(
 FROM pg_constraint k
 JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace
 JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace
+LEFT JOIN orgscope.scoped_table cs ON cs.schema_name = cn.nspname AND cs.table_name = c.relname
+LEFT JOIN orgscope.scoped_table ps ON ps.schema_name = pn.nspname AND ps.table_name = p.relname
 CROSS JOIN LATERAL (
-    SELECT jsonb_agg(quote_ident(ca.attname) ORDER BY u.n) AS columns,
+    SELECT bool_or(ca.attname = CASE WHEN c.oid = $1::oid THEN COALESCE($2, cs.column_name::text) ELSE cs.column_name::text END
+                   AND pa.attname = CASE WHEN p.oid = $1::oid THEN COALESCE($2, ps.column_name::text) ELSE ps.column_name::text END) AS composite,
+           jsonb_agg(quote_ident(ca.attname) ORDER BY u.n) AS columns,
            jsonb_agg(quote_ident(pa.attname) ORDER BY u.n) AS parent_columns,
            COALESCE(jsonb_agg(quote_ident(ca.attname) ORDER BY u.n) FILTER (WHERE NOT ca.attnotnull), '[]') AS nullable,
            -- The key's own operator, in the referenced column's collation: as PostgreSQL compares.
@@ -46,5 +52,5 @@ CROSS JOIN LATERAL (
     JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace onsp ON onsp.oid = o.oprnamespace
 ) pairs
 WHERE k.contype = 'f' AND k.conparentid = 0 AND $1::oid IN (k.conrelid, k.confrelid)
-  AND (c.oid = $1::oid OR EXISTS (SELECT FROM orgscope.scoped_table s WHERE s.schema_name = cn.nspname AND s.table_name = c.relname))
-  AND (p.oid = $1::oid OR EXISTS (SELECT FROM orgscope.scoped_table s WHERE s.schema_name = pn.nspname AND s.table_name = p.relname))
+  AND (c.oid = $1::oid OR cs.column_name IS NOT NULL)
+  AND (p.oid = $1::oid OR ps.column_name IS NOT NULL)

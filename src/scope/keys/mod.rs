@@ -33,6 +33,9 @@ pub struct Key {
     /// One comparison per column, of `p` and `c`.
     pub equal: Vec<String>,
     pub nullable: Vec<String>,
+    /// The organizations of both tables take part in it.
+    #[serde(default)]
+    pub composite: bool,
     pub matched_fully: bool,
     /// As pg_constraint spells them.
     pub on_delete: char,
@@ -177,10 +180,10 @@ fn options_of<'a>(facts: &Facts, options: &'a Options, table: &'a Facts) -> Opti
 pub fn verdict(facts: &Facts, options: &Options, key: &Key) -> Verdict {
     use options::ForeignKeys::Report;
     use options::Mode::Observe;
-    let (child, parent) = facts.ends(key);
-    if key.pairs().any(|pair| Key::is_organization(child, parent, pair)) {
+    if key.composite {
         return Verdict::AlreadyComposite;
     }
+    let (child, parent) = facts.ends(key);
     let takes_part = key.columns.contains(&child.column_quoted) || key.parent_columns.contains(&parent.column_quoted);
     let asked = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.foreign_keys == Report);
     let observed = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.mode == Observe);

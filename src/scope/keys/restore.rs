@@ -20,9 +20,8 @@ pub type Restored<'a> = Vec<(&'a Key, &'a OriginalKey)>;
 /// Keys that scoping has made composite, with what they were.
 pub fn restored(facts: &Facts) -> Restored<'_> {
     let original = |key: &Key| {
-        let (child, parent) = facts.ends(key);
-        let composite = key.pairs().any(|pair| Key::is_organization(child, parent, pair));
-        original_of(child).filter(|_| composite)?.keys.iter().find(|k| k.quoted == key.quoted)
+        let child = facts.end(&key.child);
+        original_of(child).filter(|_| key.composite)?.keys.iter().find(|k| k.quoted == key.quoted)
     };
     facts.keys.iter().filter_map(|key| Some((key, original(key)?))).collect()
 }

@@ -42,6 +42,7 @@ fn key() -> impl Strategy<Value = Key> {
             parent_columns: names("p"),
             equal: names("p.p = c.c"),
             nullable: if nullable { names("c") } else { Vec::new() },
+            composite: false,
             matched_fully,
             on_delete,
             on_update,
@@ -74,6 +75,7 @@ fn after(key: &Key) -> Key {
     let mut composite = key.clone();
     composite.columns.insert(0, "org".into());
     composite.parent_columns.insert(0, "whose".into());
+    composite.composite = true;
     composite.matched_fully = false;
     if composite.set_columns.is_empty() && matches!(key.on_delete, 'n' | 'd') {
         composite.set_columns = key.columns.clone();

@@ -10,6 +10,10 @@ pub fn notes(facts: &Facts, options: &Options) -> Vec<String> {
         Verdict::Kept(reason) => {
             Some(format!("foreign key {} of {} to {} is kept: {reason}", key.quoted, key.child, key.parent))
         }
+        Verdict::AlreadyComposite if key.enforced && !key.validated => Some(format!(
+            "foreign key {} of {} is NOT VALID: rows that were there before it may refer to another organization's",
+            key.quoted, key.child
+        )),
         _ => None,
     });
     let kept_indexes = facts.indexes.iter().filter_map(|i| {
