@@ -269,3 +269,16 @@ fn an_observed_table_is_renamed_and_dropped_like_any_other() {
     run(&mut owner, "DROP TABLE \"it's\"");
     assert_eq!(one(&mut owner, "SELECT count(*) FROM orgscope.scoping_readiness()"), "0");
 }
+
+/// What a parallel worker notes would end with it.
+#[test]
+fn reads_are_seen_whatever_the_plan() {
+    let world = world("observe_parallel");
+    let mut app = world.app();
+    force_parallel(&mut app, "on");
+    run(&mut app, "SELECT count(*) FROM item");
+    run(&mut app, "PREPARE p AS SELECT count(*) FROM item WHERE id = $1; SET plan_cache_mode = force_generic_plan");
+    run(&mut app, "EXECUTE p (1)");
+    run(&mut app, "BEGIN; DECLARE c CURSOR FOR SELECT FROM item; FETCH c; COMMIT");
+    assert_eq!(observed(&world), ["SELECT no context 1 OS001 app"; 3]);
+}

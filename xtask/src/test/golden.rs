@@ -88,7 +88,7 @@ impl Kind {
         Ok(output)
     }
 
-    /// Alphabetical, but `setup` first.
+    /// Alphabetical, but `setup` first and `uninstall` last.
     fn tests(&self) -> Result<Vec<String>> {
         let folder = project::path(self.inputs);
         let mut tests = Vec::new();
@@ -98,7 +98,7 @@ impl Kind {
                 tests.push(name.to_string_lossy().into_owned());
             }
         }
-        tests.sort_by_key(|name| (name != "setup", name.clone()));
+        tests.sort_by_key(|name| (name != "setup", name == "uninstall", name.clone()));
         Ok(tests)
     }
 

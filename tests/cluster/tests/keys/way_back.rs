@@ -35,6 +35,10 @@ fn actions_are_kept_and_come_back() {
             }
             let now = definition(&mut owner, "k");
             assert!(now.starts_with("FOREIGN KEY (organization_id, p_id) REFERENCES p(organization_id, id)"), "{now}");
+            if key == "NOT VALID" {
+                let note = "foreign key k of public.c is NOT VALID: rows that were there before it may refer to another organization's";
+                assert!(notes(&mut owner, "c", "{}").contains(&note.into()));
+            }
             let validated = "SELECT convalidated FROM pg_constraint WHERE conname = 'k'";
             assert_eq!(one(&mut owner, validated), if key == "NOT VALID" { "f" } else { "t" });
             refused_under(&mut app, A, "23503", "INSERT INTO c VALUES (5, 11); SET CONSTRAINTS ALL IMMEDIATE");
