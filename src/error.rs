@@ -129,9 +129,9 @@ impl Error {
                 table: Some(table.clone()),
                 ..report(
                     "OS006",
-                    &format!("cannot attach scoped table \"{}\" to another table", table.table),
+                    &format!("cannot attach scoped table \"{}\" to a table that is not scoped", table.table),
                     "Its rows could then be read through the other table, without its row security.",
-                    "Call orgscope.disable_org_scoping() for it first.",
+                    "Scope the other table with orgscope.enable_org_scoping() first, or call orgscope.disable_org_scoping() for this one.",
                 )
             },
             Self::InTransaction => report(

@@ -39,6 +39,7 @@ pub mod raw {
         ) -> pg_sys::LockAcquireResult::Type;
         pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
+        pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;
         pub fn SPI_commit();

@@ -143,6 +143,10 @@ impl Guard {
         )
     }
 
+    pub fn is_row(&self) -> bool {
+        self.each == Each::Row
+    }
+
     /// PostgreSQL quotes only the names that need it.
     pub fn quoted_name(&self) -> String {
         if self.name.starts_with("orgscope") { self.name.into() } else { format!("\"{}\"", self.name) }

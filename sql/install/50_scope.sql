@@ -19,7 +19,7 @@ SELECT pg_catalog.pg_extension_config_dump('orgscope.scoped_table', '');
 CREATE VIEW orgscope.scoped_tables AS
     SELECT c.oid::regclass AS target, s.schema_name, s.table_name, s.column_name, s.options,
            COALESCE(c.relrowsecurity AND c.relforcerowsecurity AND floor.present AND guards.complete
-                    AND NOT c.relispartition, false) AS protected,
+                    AND NOT above.unscoped, false) AS protected,
            s.enabled_at, s.enabled_by
     FROM orgscope.scoped_table s
     LEFT JOIN (pg_catalog.pg_namespace n JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p'))
@@ -38,7 +38,16 @@ CREATE VIEW orgscope.scoped_tables AS
         JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
         JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace AND fn.nspname = 'orgscope'
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A'
-    ) guards ON true;
+    ) guards ON true
+    LEFT JOIN LATERAL (
+        -- Row security is that of the table a query names.
+        SELECT count(*) > 0 AS unscoped
+        FROM pg_catalog.pg_inherits i
+        JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
+        JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace
+        WHERE i.inhrelid = c.oid AND NOT EXISTS (
+            SELECT FROM orgscope.scoped_table o WHERE o.schema_name = pn.nspname AND o.table_name = p.relname)
+    ) above ON true;
 COMMENT ON VIEW orgscope.scoped_tables IS
     'the scoped tables; target is NULL when the table is not there under its name, protected is false when something is missing: see orgscope.repair_org_scoping()';
 
@@ -47,6 +56,8 @@ COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the 
 
 CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    -- Compiling what is asked of the catalogs takes longer than asking it.
+    SET jit = off
     AS 'MODULE_PATHNAME', 'orgscope_run_scoping';
 COMMENT ON FUNCTION orgscope.run_scoping(text, regclass, text, text) IS
     'the one entry behind plan, enable, repair and disable; use those';
@@ -67,7 +78,7 @@ CREATE FUNCTION orgscope.enable_org_scoping(
     AS $$ SELECT * FROM jsonb_populate_recordset(
               NULL::orgscope.scoping_step, orgscope.run_scoping('enable', target, column_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.enable_org_scoping(regclass, name, jsonb) IS
-    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index, foreign_keys, primary_key. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
+    'put the table under scoping and return the steps taken, none when nothing was missing. Options: backfill, on_delete, unique, index, foreign_keys, primary_key. Partitions and inheritance children go with it. For the table''s owner or a superuser; ACCESS EXCLUSIVE. OS005 when it cannot be scoped so';
 
 CREATE FUNCTION orgscope.repair_org_scoping(target regclass) RETURNS SETOF orgscope.scoping_step
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -89,7 +100,7 @@ COMMENT ON TYPE orgscope.schema_scoping_step IS
     'one step of a schema''s scoping: the table, what is proposed for it (scope, scope by parent, share, skip, ask), and the step as in orgscope.scoping_step; a table without steps has one row with the reason';
 
 CREATE FUNCTION orgscope.run_schema_scoping(verb text, schema_name text, options text) RETURNS text
-    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
     AS 'MODULE_PATHNAME', 'orgscope_run_schema_scoping';
 COMMENT ON FUNCTION orgscope.run_schema_scoping(text, text, text) IS 'the one entry behind the schema''s plan and enable; use those';
 
@@ -108,19 +119,3 @@ CREATE FUNCTION orgscope.enable_org_scoping_schema(schema_name name, options jso
               orgscope.run_schema_scoping('enable', schema_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.enable_org_scoping_schema(name, jsonb) IS
     'put every table of the schema under scoping, all or none: those with the organization column, and those that get it from their parents along foreign keys. Options: column_name, overrides (per table: scope, share, skip, {"by": key}, {"backfill": expression}), and those of enable_org_scoping(). OS005 when a table needs a decision';
-
--- A dropped table leaves the registry with it: its name must not make a later table look scoped.
-CREATE FUNCTION orgscope.forget_dropped_tables() RETURNS event_trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_forget_dropped_tables';
-COMMENT ON FUNCTION orgscope.forget_dropped_tables() IS 'event trigger: removes dropped tables from orgscope.scoped_table';
-CREATE EVENT TRIGGER orgscope_forget_dropped_tables ON sql_drop EXECUTE FUNCTION orgscope.forget_dropped_tables();
--- ALWAYS, like the guards: session_replication_role = replica must not leave the registry behind.
-ALTER EVENT TRIGGER orgscope_forget_dropped_tables ENABLE ALWAYS;
-
--- A renamed table stays scoped: the registry follows.
-CREATE FUNCTION orgscope.follow_renamed_tables() RETURNS event_trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_follow_renamed_tables';
-COMMENT ON FUNCTION orgscope.follow_renamed_tables() IS 'event trigger: keeps orgscope.scoped_table with renamed tables and schemas';
-CREATE EVENT TRIGGER orgscope_follow_renamed_tables ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER SCHEMA', 'ALTER INDEX') EXECUTE FUNCTION orgscope.follow_renamed_tables();
-ALTER EVENT TRIGGER orgscope_follow_renamed_tables ENABLE ALWAYS;

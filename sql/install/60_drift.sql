@@ -61,19 +61,21 @@ CREATE FUNCTION orgscope.unexempt_table(target regclass) RETURNS void
     AS $$ SELECT orgscope.run_scoping('unexempt', target, NULL, NULL) $$;
 COMMENT ON FUNCTION orgscope.unexempt_table(regclass) IS 'the inverse of exempt_table(). OS005 when the table is not exempt';
 
--- Event triggers of one event fire in the order of their names: after orgscope_follow_renamed_tables, which keeps the
--- registry with the tables, and orgscope_forget_dropped_tables.
+-- The registry follows dropped and renamed tables, so that a table's name never makes another look scoped, and a table that
+-- becomes a partition or child of a scoped one is scoped by steps that run in here. Then what is registered is judged.
+-- ALWAYS, like the guards: session_replication_role = replica must not leave the registry behind.
 CREATE FUNCTION orgscope.keep_scoping() RETURNS event_trigger
-    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
     AS 'MODULE_PATHNAME', 'orgscope_keep_scoping';
 COMMENT ON FUNCTION orgscope.keep_scoping() IS
-    'event trigger: refuses DDL that weakens a scoped table (OS006) or puts it on record, and looks at new tables';
+    'event trigger: keeps the registry with renamed tables, scopes new partitions and children, refuses DDL that weakens a scoped table (OS006) or puts it on record, and looks at new tables';
 CREATE EVENT TRIGGER orgscope_keep_scoping ON ddl_command_end EXECUTE FUNCTION orgscope.keep_scoping();
 ALTER EVENT TRIGGER orgscope_keep_scoping ENABLE ALWAYS;
 
 CREATE FUNCTION orgscope.keep_scoping_parts() RETURNS event_trigger
-    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+    LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
     AS 'MODULE_PATHNAME', 'orgscope_keep_scoping_parts';
-COMMENT ON FUNCTION orgscope.keep_scoping_parts() IS 'event trigger: the same for what is dropped';
+COMMENT ON FUNCTION orgscope.keep_scoping_parts() IS
+    'event trigger: the same for what is dropped; removes dropped tables from the registry';
 CREATE EVENT TRIGGER orgscope_keep_scoping_parts ON sql_drop EXECUTE FUNCTION orgscope.keep_scoping_parts();
 ALTER EVENT TRIGGER orgscope_keep_scoping_parts ENABLE ALWAYS;

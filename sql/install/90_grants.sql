@@ -23,5 +23,5 @@ GRANT SELECT (id, at, organization_id, action, table_name, operation, row_count,
               session_user_name, role_name, application_name, client_addr, txid, sqlstate, reason)
     ON orgscope.audit_log TO PUBLIC;
 GRANT SELECT ON orgscope.scoped_tables, orgscope.unscoped_tables, orgscope.backfill_progress TO PUBLIC;
-REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(), orgscope.forget_dropped_tables(),
-    orgscope.follow_renamed_tables(), orgscope.keep_scoping(), orgscope.keep_scoping_parts() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(),
+    orgscope.keep_scoping(), orgscope.keep_scoping_parts() FROM PUBLIC;

@@ -44,16 +44,65 @@ pub fn count(table: pg_sys::Oid, event: Event, org: Option<Org>) {
     });
 }
 
-/// Writes down and forgets what was counted for the table.
-pub fn record(table: pg_sys::Oid) {
+/// Writes down and forgets what was counted for the table and what is below it: rows are counted in the partition or
+/// child that holds them, and recorded for the table that the statement names.
+pub fn record(table: pg_sys::Oid, event: Event) {
+    if COUNTS.with(|counts| counts.is_empty()) {
+        return;
+    }
+    let elsewhere = COUNTS.with(|counts| counts.iter().any(|c| c.table != table));
+    let below = if elsewhere { below(table) } else { Vec::new() };
     let counted: Vec<Count> = COUNTS.with(|counts| {
-        let (ours, others) = std::mem::take(counts).into_iter().partition(|c| c.table == table);
+        let (ours, others) =
+            std::mem::take(counts).into_iter().partition(|c| c.table == table || below.contains(&c.table.to_u32()));
         *counts = others;
         ours
     });
-    if !counted.is_empty() {
-        insert(table, counted.iter().map(|c| (c.event, c.org, Some(c.rows))));
+    let rows = merge(&counted, event);
+    if !rows.is_empty() {
+        insert(table, rows.into_iter().map(|(event, org, rows)| (event, org, Some(rows))));
     }
+}
+
+/// Partitions and children at every level.
+fn below(table: pg_sys::Oid) -> Vec<u32> {
+    const BELOW: &str = "WITH RECURSIVE below (oid) AS (SELECT $1::pg_catalog.oid UNION \
+         SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) b.oid) \
+         SELECT pg_catalog.string_agg(oid::pg_catalog.text, ',') FROM below";
+    let list = pg::as_superuser(|| spi::query(BELOW, &[Some(&table.to_u32().to_string())]));
+    list.iter().flat_map(|l| l.split(',')).filter_map(|oid| oid.parse().ok()).collect()
+}
+
+/// One number for each event and organization. To PostgreSQL an update that moves a row to another partition is a delete
+/// and an insert; to whoever reads the log it is an update.
+fn merge(counted: &[Count], statement: Event) -> Vec<(Event, Option<Org>, u64)> {
+    let mut rows: Vec<(Event, Option<Org>, u64)> = Vec::new();
+    for c in counted {
+        match rows.iter_mut().find(|(event, org, _)| (*event, *org) == (c.event, c.org)) {
+            Some((_, _, n)) => *n += c.rows,
+            None => rows.push((c.event, c.org, c.rows)),
+        }
+    }
+    if statement == Event::Update {
+        fold_moves(&mut rows);
+    }
+    rows
+}
+
+fn fold_moves(rows: &mut Vec<(Event, Option<Org>, u64)>) {
+    let organizations: Vec<_> = rows.iter().filter(|r| r.0 == Event::Delete).map(|r| r.1).collect();
+    for org in organizations {
+        let of = |rows: &[(Event, Option<Org>, u64)], event| rows.iter().position(|r| (r.0, r.1) == (event, org));
+        let (Some(deleted), Some(inserted)) = (of(rows, Event::Delete), of(rows, Event::Insert)) else { continue };
+        let moved = rows[deleted].2.min(rows[inserted].2);
+        rows[deleted].2 -= moved;
+        rows[inserted].2 -= moved;
+        match of(rows, Event::Update) {
+            Some(updated) => rows[updated].2 += moved,
+            None => rows.push((Event::Update, org, moved)),
+        }
+    }
+    rows.retain(|r| r.2 > 0);
 }
 
 /// TRUNCATE does not count rows and belongs to no single organization.
@@ -148,4 +197,20 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         }
         _ => {}
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_moves_is_updated() {
+        let count =
+            |table: u32, event, rows| Count { table: table.into(), event, org: Some([1; 16]), rows, subtransaction: 1 };
+        let counted = [count(1, Event::Delete, 3), count(2, Event::Insert, 2), count(2, Event::Update, 4)];
+        let org = Some([1; 16]);
+        assert_eq!(merge(&counted, Event::Update), [(Event::Delete, org, 1), (Event::Update, org, 6)]);
+        assert_eq!(merge(&counted, Event::Delete).len(), 3);
+        assert_eq!(merge(&counted[..2], Event::Insert), [(Event::Delete, org, 3), (Event::Insert, org, 2)]);
+    }
 }

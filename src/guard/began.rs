@@ -4,7 +4,7 @@
 //! caused it: up to PostgreSQL 17 as the user of that statement, since 18 as the key table's owner, and never with the
 //! security context of the action. What they must know of it is noted when its statement begins.
 
-use crate::pg::Backend;
+use crate::pg::{Backend, boundary, raw};
 use pgrx::pg_sys;
 use std::ffi::c_void;
 
@@ -49,8 +49,27 @@ fn of(table: pg_sys::Oid, integrity: bool) -> Begun {
     Begun { table, role: unsafe { pg_sys::GetUserId() }, integrity }
 }
 
+/// Rows are written in a partition, the statement names the partitioned table above it.
 fn has(begun: Begun) -> bool {
-    BEGUN.with(|all| all.contains(&begun))
+    let named: Vec<pg_sys::Oid> = BEGUN.with(|all| {
+        let same = all.iter().filter(|b| b.role == begun.role && b.integrity == begun.integrity);
+        same.map(|b| b.table).collect()
+    });
+    !named.is_empty() && (named.contains(&begun.table) || partitioned_above(begun.table).any(|t| named.contains(&t)))
+}
+
+fn partitioned_above(table: pg_sys::Oid) -> impl Iterator<Item = pg_sys::Oid> {
+    // SAFETY: syscache look-up; for a partition the list of oids above it, palloc'd.
+    let above = unsafe {
+        if pg_sys::get_rel_relispartition(table) {
+            boundary(|| raw::get_partition_ancestors(table))
+        } else {
+            std::ptr::null_mut()
+        }
+    };
+    // SAFETY: a list has as many elements as it says.
+    let length = if above.is_null() { 0 } else { unsafe { (*above).length as usize } };
+    (0..length).map(move |i| unsafe { (*(*above).elements.add(i)).oid_value })
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {

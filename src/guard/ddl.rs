@@ -3,6 +3,7 @@
 use crate::audit::ddl as audit;
 use crate::error::Error;
 use crate::guard::table_name;
+use crate::scope;
 use crate::{pg, spi};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char};
@@ -57,6 +58,8 @@ pub unsafe fn checks_foreign_keys(node: *mut pg_sys::Node) -> bool {
                 match (*command).subtype {
                     // PostgreSQL 18: ALTER CONSTRAINT ... ENFORCED
                     pg_sys::AlterTableType::AT_ValidateConstraint | pg_sys::AlterTableType::AT_AlterConstraint => true,
+                    // The parent's keys.
+                    pg_sys::AlterTableType::AT_AttachPartition => true,
                     pg_sys::AlterTableType::AT_AddConstraint => is_foreign_key(definition.cast()),
                     pg_sys::AlterTableType::AT_AddColumn => {
                         nodes((*definition.cast::<pg_sys::ColumnDef>()).constraints).any(|c| is_foreign_key(c))
@@ -72,29 +75,60 @@ unsafe fn is_foreign_key(constraint: *mut pg_sys::Constraint) -> bool {
     unsafe { (*constraint).contype == pg_sys::ConstrType::CONSTR_FOREIGN }
 }
 
-/// Refuses to make a scoped table a partition or child of another: row security is that of the table named in a query,
-/// so all its rows could be read through the parent.
+/// Refuses to make a scoped table a partition or child of one that is not: row security is that of the table named in a
+/// query, so all its rows could be read through the parent.
 pub fn check_attach(statement: &pg_sys::AlterTableStmt) -> Result<(), Error> {
     for command in nodes::<pg_sys::AlterTableCmd>(statement.cmds) {
         // SAFETY: each cast follows the subcommand.
-        let child = unsafe {
+        let (child, parent, is_partition) = unsafe {
             match (*command).subtype {
-                pg_sys::AlterTableType::AT_AttachPartition => (*(*command).def.cast::<pg_sys::PartitionCmd>()).name,
-                pg_sys::AlterTableType::AT_AddInherit => statement.relation,
+                pg_sys::AlterTableType::AT_AttachPartition => {
+                    ((*(*command).def.cast::<pg_sys::PartitionCmd>()).name, statement.relation, true)
+                }
+                pg_sys::AlterTableType::AT_AddInherit => (statement.relation, (*command).def.cast(), false),
                 _ => continue,
             }
         };
-        // SAFETY: missing_ok: an unknown table is PostgreSQL's error to raise. No lock: the statement takes its own, and
-        // a table that is being scoped at this moment is checked by no one but its own session.
-        let flags = pg_sys::RVROption::RVR_MISSING_OK;
-        let table = unsafe {
-            pg_sys::RangeVarGetRelidExtended(child, pg_sys::NoLock as i32, flags, None, std::ptr::null_mut())
-        };
-        if table != pg_sys::InvalidOid && has_guards(table) {
-            return Err(Error::Attached { table: table_name(table, None) });
+        // An unknown table is PostgreSQL's error to raise.
+        let (Some(child), Some(parent)) = (table_of(child), table_of(parent)) else { continue };
+        if !has_guards(child) {
+            continue;
+        }
+        if !has_guards(parent) {
+            return Err(Error::Attached { table: table_name(child, None) });
+        }
+        if is_partition {
+            make_room_for_clones(child);
         }
     }
     Ok(())
+}
+
+/// No lock: the statement takes its own, and a table that is being scoped at this moment is checked by no one but its
+/// own session.
+fn table_of(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    let flags = pg_sys::RVROption::RVR_MISSING_OK;
+    // SAFETY: the parser's node; missing_ok.
+    let table =
+        unsafe { pg_sys::RangeVarGetRelidExtended(name, pg_sys::NoLock as i32, flags, None, std::ptr::null_mut()) };
+    (table != pg_sys::InvalidOid).then_some(table)
+}
+
+/// A partition's row triggers are clones of its parent's, of the same names: its own go first. As the user of the
+/// statement, who must own the table.
+fn make_room_for_clones(table: pg_sys::Oid) {
+    let sql = "SELECT pg_catalog.string_agg(pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname), '; ') \
+         FROM pg_catalog.pg_trigger t \
+         JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+         JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid \
+         WHERE t.tgrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND t.tgparentid OPERATOR(pg_catalog.=) 0 \
+           AND (t.tgtype OPERATOR(pg_catalog.&) 1) OPERATOR(pg_catalog.=) 1 \
+           AND f.pronamespace OPERATOR(pg_catalog.=) 'orgscope'::pg_catalog.regnamespace";
+    if let Some(drops) = spi::query(sql, &[Some(&table.to_u32().to_string())]) {
+        // The command ends with the clones in their place.
+        scope::quietly(table, || spi::execute(&drops, &[]));
+    }
 }
 
 fn has_guards(table: pg_sys::Oid) -> bool {

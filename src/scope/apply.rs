@@ -7,53 +7,57 @@ use crate::scope::facts::{self, Column, Facts, Registered};
 use crate::scope::keys::{self, Memory};
 use crate::scope::options::Options;
 use crate::scope::refuse::conflict;
+use crate::scope::registry::while_scoping;
+use crate::scope::tree::Tree;
 use crate::scope::undo::Original;
 use crate::spi;
 use pgrx::pg_sys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The facts, under the strongest lock any step takes, taken first: the facts must still hold when the steps run, and
+/// The tree, under the strongest lock any step takes, taken first: the facts must still hold when the steps run, and
 /// taking a weaker lock now and this one later would invite a deadlock. The same for the tables whose keys change with
-/// this one's. Tables that are not scoped get a lock that lets everybody read and write, but not scope them now: of two
-/// that are scoped at once, neither would know of the other. All in the order of their oids; `lock_timeout` applies.
+/// these. Tables that are not scoped get a lock that lets everybody read and write, but not scope them now: of two that
+/// are scoped at once, neither would know of the other. All in the order of their oids; `lock_timeout` applies.
 pub fn lock(
     target: pg_sys::Oid,
     column: Option<&str>,
-    touches: impl Fn(&Facts) -> Vec<pg_sys::Oid>,
-) -> Result<Facts, Error> {
+    touches: impl Fn(&Tree) -> Vec<pg_sys::Oid>,
+) -> Result<Tree, Error> {
     const MILD: u32 = pg_sys::ShareUpdateExclusiveLock;
     const STRONG: u32 = pg_sys::AccessExclusiveLock;
+    let family = facts::family(target);
     // Ownership is asked for before anybody waits for a lock held by us.
-    facts::require_owner(target)?;
-    let settled = match column {
-        Some(column) => facts::keys_are_settled(target, column)?,
-        None => false,
-    };
-    let first = if settled { Vec::new() } else { touches(&facts::read(target, column)?) };
-    let mut locked = BTreeMap::new();
+    family.iter().try_for_each(|table| facts::require_owner((*table).into()))?;
     let mut wanted: BTreeMap<u32, u32> =
-        facts::unscoped_relatives(target).into_iter().map(|table| (table.to_u32(), MILD)).collect();
-    wanted.insert(target.to_u32(), STRONG);
-    wanted.extend(first.into_iter().map(|table| (table.to_u32(), STRONG)));
+        facts::unscoped_relatives(&family).into_iter().map(|table| (table, MILD)).collect();
+    wanted.extend(family.iter().map(|table| (*table, STRONG)));
+    if column.is_none_or(|column| !facts::keys_are_settled(&family, column).unwrap_or(false)) {
+        wanted.extend(touches(&facts::read(target, column)?).into_iter().map(|table| (table.to_u32(), STRONG)));
+    }
+    let mut locked: BTreeMap<u32, u32> = BTreeMap::new();
     loop {
         for (table, mode) in wanted {
             // SAFETY: takes a lock that ends with the transaction.
             boundary(|| unsafe { raw::LockRelationOid(table.into(), mode as i32) });
             locked.insert(table, mode);
         }
-        // Others may have changed what there is to do while we waited.
-        let facts = facts::read(target, column)?;
-        wanted = touches(&facts).into_iter().map(|table| (table.to_u32(), STRONG)).collect();
-        wanted.retain(|table, _| locked.get(table) != Some(&STRONG));
+        // Others may have changed what there is to do, or which tables belong together, while we waited.
+        let tree = facts::read(target, column)?;
+        let members: Vec<u32> = tree.oids().collect();
+        let come = members.iter().any(|table| !locked.contains_key(table));
+        let relatives = if come { facts::unscoped_relatives(&members) } else { Vec::new() };
+        wanted = relatives.into_iter().map(|table| (table, MILD)).collect();
+        wanted.extend(members.into_iter().chain(touches(&tree).into_iter().map(|t| t.to_u32())).map(|t| (t, STRONG)));
+        wanted.retain(|table, mode| locked.get(table).is_none_or(|have| have < mode));
         if wanted.is_empty() {
-            return Ok(facts);
+            return Ok(tree);
         }
     }
 }
 
 /// The same for many tables that are about to be enabled one after the other.
-pub fn lock_all(mut tables: Vec<u32>) -> Result<(), Error> {
-    tables.sort_unstable();
+pub fn lock_all(tables: Vec<u32>) -> Result<(), Error> {
+    let tables: BTreeSet<u32> = tables.into_iter().flat_map(|table| facts::family(table.into())).collect();
     for table in tables {
         facts::require_owner(table.into())?;
         // SAFETY: takes a lock that ends with the transaction.
@@ -64,8 +68,9 @@ pub fn lock_all(mut tables: Vec<u32>) -> Result<(), Error> {
 
 /// Steps run as the caller: PostgreSQL itself checks that the caller may do each. Before a foreign key is added, rows
 /// that would break it are looked for, to name the reason instead of the constraint.
-pub fn run(facts: &Facts, steps: &[Step], backfill: Option<&str>) -> Result<(), Error> {
+pub fn run(tree: &Tree, steps: &[Step], backfill: Option<&str>) -> Result<(), Error> {
     for step in steps {
+        let facts = &tree.members()[step.member];
         match step.kind {
             "not null" if !facts.column.as_ref().is_some_and(Column::has_no_null) => check_filled(facts)?,
             "foreign key" => check_known(facts)?,
@@ -73,24 +78,25 @@ pub fn run(facts: &Facts, steps: &[Step], backfill: Option<&str>) -> Result<(), 
         }
         let execute = || spi::execute(&step.sql, &[]);
         match step.kind {
-            // The expression may read tables of the same owner that are scoped already, over all organizations.
+            // The expression may read tables of the same owner that are scoped already, over all organizations. It may run
+            // a user's code, whose DDL is like any other.
             "backfill" => without_force(execute),
-            "unique" => replace_errors(execute, unique_errors(changed(facts, step)))?,
+            "unique" => while_scoping(|| replace_errors(execute, unique_errors(changed(tree, step))))?,
             // PostgreSQL looks through both tables, whose rows row security must not hide.
             keys::KIND => {
-                keys::violations::check(facts, backfill, &step.sql)?;
-                without_force(execute)
+                keys::violations::check(tree, backfill, &step.sql)?;
+                while_scoping(|| without_force(execute))
             }
-            _ => execute(),
+            _ => while_scoping(execute),
         };
     }
     Ok(())
 }
 
-/// The table that a step changes: this one, or one that a key of it refers to.
-fn changed<'a>(facts: &'a Facts, step: &Step) -> &'a Facts {
+/// The table that a step changes: its own, or one that a key refers to.
+fn changed<'a>(tree: &'a Tree, step: &Step) -> &'a Facts {
     let names = |table: &&Facts| step.sql.contains(&format!(" {} ", table.qualified));
-    facts.neighbours.iter().find(names).unwrap_or(facts)
+    tree.neighbours.iter().find(names).unwrap_or(&tree.members()[step.member])
 }
 
 /// Values that are unique for each organization need not be unique in the whole table, and periods that do not overlap in
@@ -119,7 +125,7 @@ fn check_filled(facts: &Facts) -> Result<(), Error> {
     if !facts.rows.any {
         return Ok(());
     }
-    let sql = format!("SELECT count(*)::text FROM ONLY {} WHERE {} IS NULL", facts.qualified, facts.column_quoted);
+    let sql = format!("SELECT count(*)::text FROM {} WHERE {} IS NULL", facts.qualified, facts.column_quoted);
     match count(&sql) {
         0 => Ok(()),
         missing => {
@@ -135,7 +141,7 @@ fn check_known(facts: &Facts) -> Result<(), Error> {
     }
     let (table, column) = (&facts.qualified, &facts.column_quoted);
     let sql = format!(
-        "SELECT count(*)::text FROM ONLY {table} t WHERE t.{column} IS NOT NULL \
+        "SELECT count(*)::text FROM {table} t WHERE t.{column} IS NOT NULL \
          AND NOT EXISTS (SELECT FROM orgscope.organization o WHERE o.id = t.{column})"
     );
     match count(&sql) {

@@ -5,12 +5,13 @@ use crate::guard::table_name;
 use crate::pg::{self, as_superuser};
 use crate::scope::keys::Key;
 use crate::scope::options::Options;
+use crate::scope::tree::Tree;
 use crate::scope::undo::Original;
-use crate::scope::views::{self, Readers};
+use crate::scope::views;
 use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
@@ -26,8 +27,11 @@ pub struct Facts {
     pub kind: char,
     pub temporary: bool,
     pub system: bool,
-    pub is_child: bool,
-    pub has_children: bool,
+    #[serde(default)]
+    pub partition: bool,
+    /// The tables it is a partition or an inheritance child of.
+    #[serde(default)]
+    pub parents: Vec<u32>,
     pub row_security: bool,
     pub force_row_security: bool,
     pub column_name: String,
@@ -45,21 +49,12 @@ pub struct Facts {
     pub declared: Option<String>,
     #[serde(default)]
     pub rows: Rows,
-    /// Foreign keys between this table and the scoped ones, itself included.
-    #[serde(default)]
-    pub keys: Vec<Key>,
-    /// The scoped tables at the other ends of those keys, unless there is nothing to do about them; without keys and rows
-    /// of their own.
-    #[serde(default)]
-    pub neighbours: Vec<Facts>,
     /// Whether the caller owns the table.
     #[serde(default)]
     pub owned: bool,
-    #[serde(default)]
-    pub readers: Readers,
 }
 
-/// What the table holds; asked of the table itself.
+/// What the tree of tables holds; asked of the tables themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 pub struct Rows {
     pub any: bool,
@@ -73,6 +68,9 @@ pub struct Column {
     pub not_null: bool,
     /// What makes a NOT NULL constraint that PostgreSQL has not checked for existing rows.
     pub not_valid: Option<String>,
+    /// That constraint is the table's own, not handed down.
+    #[serde(default)]
+    pub not_valid_here: bool,
     pub generated: bool,
     pub default: Option<String>,
     /// CHECK constraints that say no more than that it is not NULL.
@@ -101,6 +99,11 @@ impl Column {
 #[derive(Debug, Clone, Deserialize)]
 pub struct ForeignKey {
     pub quoted: String,
+    /// It comes from the partitioned table above.
+    #[serde(default)]
+    pub inherited: bool,
+    #[serde(default)]
+    pub definition: String,
     pub to_organization: bool,
     pub validated: bool,
     pub enforced: bool,
@@ -108,6 +111,11 @@ pub struct ForeignKey {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Index {
+    #[serde(default)]
+    pub oid: u32,
+    /// The index of the partitioned table above that it belongs to.
+    #[serde(default)]
+    pub parent: Option<u32>,
     pub quoted: String,
     pub definition: String,
     /// How the definition of a unique index begins, up to its first column.
@@ -116,6 +124,9 @@ pub struct Index {
     pub primary: bool,
     pub usable: bool,
     pub leads: bool,
+    /// It has one column and no more.
+    #[serde(default)]
+    pub only: bool,
     pub contains: bool,
     pub replica_identity: bool,
     /// The foreign keys that need it.
@@ -168,6 +179,9 @@ pub struct Trigger {
     pub quoted: String,
     pub definition: String,
     pub always: bool,
+    /// It comes from the partitioned table above.
+    #[serde(default)]
+    pub clone: bool,
     pub ours: bool,
 }
 
@@ -178,92 +192,140 @@ pub struct Registered {
     pub original: Original,
 }
 
-/// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
-/// whether there are any. So only the owner may ask. Without a column: the one that the table is registered with.
-pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+/// The table and all that are partitions or inheritance children with it. Row security is that of the table a query
+/// names, so what can be read through one another is scoped together.
+pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Tree, Error> {
     require_owner(target)?;
-    let role = views::current_role();
-    let mut facts = as_superuser(|| {
-        let mut facts = catalogs(target, column)?;
-        facts.readers = views::read(&target.to_u32().to_string(), &role)?;
-        if facts.kind == 'r' {
-            facts.rows = rows(&facts);
-        }
-        facts.keys = keys(target, column)?;
-        Ok(facts)
-    })?;
-    facts.owned = true;
-    for neighbour in neighbours(&facts.keys, target, column.is_none()) {
-        let mut other = as_superuser(|| catalogs(neighbour, None))?;
-        other.owned = pg::owns_table(neighbour);
-        facts.neighbours.push(other);
-    }
-    Ok(facts)
+    read_all(&family(target), column)
 }
 
-/// The foreign keys between a table and the scoped ones.
-fn keys(target: pg_sys::Oid, column: Option<&str>) -> Result<Vec<Key>, Error> {
-    let oid = target.to_u32().to_string();
-    let json = spi::query_planned(include_str!("keys.sql"), &[Some(&oid), column]).unwrap_or_else(|| "[]".into());
+/// The tables of the family, the target first, then those next to it, as PostgreSQL locks them.
+pub fn family(target: pg_sys::Oid) -> Vec<u32> {
+    let target = target.to_u32().to_string();
+    let json = as_superuser(|| spi::query(include_str!("family.sql"), &[Some(&target)]));
+    json.and_then(|j| serde_json::from_str(&j).ok()).unwrap_or_default()
+}
+
+/// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
+/// whether there are any. So only the owner may ask. Without a column: the one that each table is registered with.
+pub fn read_all(tables: &[u32], column: Option<&str>) -> Result<Tree, Error> {
+    tables.iter().try_for_each(|table| require_owner((*table).into()))?;
+    let (oids, role) = (array(tables), views::current_role());
+    let mut tree = as_superuser(|| {
+        let mut members = catalogs(&oids, column)?;
+        if members.is_empty() {
+            return Err(gone(&oids));
+        }
+        members.iter_mut().for_each(|m| m.owned = true);
+        let mut tree = Tree::new(members);
+        // Others cannot be scoped, and a foreign table need not answer.
+        if tree.members().iter().all(|m| matches!(m.kind, 'r' | 'p')) {
+            for root in tree.roots().collect::<Vec<_>>() {
+                let rows = rows(&tree.members()[root], tree.is_alone());
+                tree.found(root, rows);
+            }
+        }
+        tree.readers = views::read(&oids, &role)?;
+        tree.keys = keys(&oids, column)?;
+        Ok(tree)
+    })?;
+    let neighbours = array(&neighbours(&tree, column.is_none()));
+    tree.neighbours = as_superuser(|| catalogs(&neighbours, None))?;
+    tree.neighbours.iter_mut().for_each(|n| n.owned = pg::owns_table(n.oid.into()));
+    Ok(tree)
+}
+
+/// One table by itself, for its owner.
+pub fn read_one(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
+    require_owner(target)?;
+    let tables = as_superuser(|| catalogs(&array(&[target.to_u32()]), column))?;
+    tables.into_iter().next().ok_or_else(|| gone(&target.to_u32().to_string()))
+}
+
+/// What the catalogs say of registered tables, whoever is asking, as if they were empty: rows are not read. Each by itself:
+/// what a partition or child has from the table above counts as its own.
+pub fn inspect(tables: &[u32]) -> Result<HashMap<u32, Tree>, Error> {
+    let tables = as_superuser(|| catalogs(&array(tables), None))?;
+    Ok(tables.into_iter().map(|facts| (facts.oid, Tree::new(vec![facts]))).collect())
+}
+
+/// The foreign keys between some tables and the scoped ones.
+fn keys(oids: &str, column: Option<&str>) -> Result<Vec<Key>, Error> {
+    let json = spi::query_planned(include_str!("keys.sql"), &[Some(oids), column]).unwrap_or_else(|| "[]".into());
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("foreign keys of a table: {e}") })
 }
 
-/// The other tables of the keys that are not composite yet, or for the way back of all.
-fn neighbours(keys: &[Key], target: pg_sys::Oid, of_composite: bool) -> Vec<pg_sys::Oid> {
-    let wanted = keys.iter().filter(|k| of_composite || !k.composite);
+/// The tables of the keys that are not composite yet, or for the way back of all, but for the members.
+fn neighbours(tree: &Tree, of_composite: bool) -> Vec<u32> {
+    let wanted = tree.keys.iter().filter(|k| of_composite || !k.composite);
     let oids: BTreeSet<u32> = wanted.flat_map(|k| [k.child_oid, k.parent_oid]).collect();
-    oids.into_iter().map(pg_sys::Oid::from).filter(|oid| *oid != target).collect()
+    oids.into_iter().filter(|oid| tree.place(*oid).is_none()).collect()
 }
 
-/// Whether no key of the table waits to become composite.
-pub fn keys_are_settled(target: pg_sys::Oid, column: &str) -> Result<bool, Error> {
-    Ok(as_superuser(|| keys(target, Some(column)))?.iter().all(|key| key.composite))
+/// Whether no key of the tables waits to become composite.
+pub fn keys_are_settled(tables: &[u32], column: &str) -> Result<bool, Error> {
+    Ok(as_superuser(|| keys(&array(tables), Some(column)))?.iter().all(|key| key.composite))
 }
 
-/// Tables that a foreign key ties to this one and that are not scoped.
-pub fn unscoped_relatives(target: pg_sys::Oid) -> Vec<pg_sys::Oid> {
-    let oid = target.to_u32().to_string();
-    let oids = as_superuser(|| spi::query(include_str!("relatives.sql"), &[Some(&oid)])).unwrap_or_default();
-    oids.split(' ').filter_map(|oid| oid.parse().ok()).map(|oid: u32| oid.into()).collect()
-}
-
-/// What the catalogs say of a registered table, whoever is asking, and as if it were empty: rows are not read.
-pub fn inspect(target: pg_sys::Oid) -> Result<Facts, Error> {
-    as_superuser(|| catalogs(target, None))
+/// Tables that a foreign key ties to one of these and that are not scoped.
+pub fn unscoped_relatives(tables: &[u32]) -> Vec<u32> {
+    let oids = array(tables);
+    let others = as_superuser(|| spi::query(include_str!("relatives.sql"), &[Some(&oids)])).unwrap_or_default();
+    others.split(' ').filter_map(|oid| oid.parse().ok()).collect()
 }
 
 const FACTS: &str = include_str!("facts.sql");
 
-fn catalogs(target: pg_sys::Oid, column: Option<&str>) -> Result<Facts, Error> {
-    let oid = target.to_u32().to_string();
-    let json = spi::query_planned(FACTS, &[Some(&oid), column]);
-    let json = json.ok_or_else(|| Error::Internal { what: format!("no table with oid {oid}") })?;
+fn catalogs(oids: &str, column: Option<&str>) -> Result<Vec<Facts>, Error> {
+    let json = spi::query_planned(FACTS, &[Some(oids), column]).unwrap_or_else(|| "[]".into());
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
+}
+
+/// As PostgreSQL writes an array.
+fn array(oids: &[u32]) -> String {
+    format!("{{{}}}", oids.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
+}
+
+fn gone(oid: &str) -> Error {
+    Error::Internal { what: format!("no table with oid {oid}") }
 }
 
 pub fn require_owner(target: pg_sys::Oid) -> Result<(), Error> {
     if pg::owns_table(target) { Ok(()) } else { Err(Error::NotOwner { table: table_name(target, None) }) }
 }
 
-fn rows(facts: &Facts) -> Rows {
+/// Of the table and what is below it. A CHECK speaks for its own table only.
+fn rows(facts: &Facts, alone: bool) -> Rows {
     let exists = |condition: &str| {
-        let sql = format!("SELECT EXISTS (SELECT FROM ONLY {}{condition})::text", facts.qualified);
+        let sql = format!("SELECT EXISTS (SELECT FROM {}{condition})::text", facts.qualified);
         spi::query(&sql, &[]).as_deref() == Some("true")
     };
     let any = exists("");
     let without_organization = any
         && match &facts.column {
             None => true,
-            Some(column) if column.has_no_null() => false,
+            Some(column) if column.is_filled() || (alone && column.has_no_null()) => false,
             Some(_) => exists(&format!(" WHERE {} IS NULL", facts.column_quoted)),
         };
     Rows { any, without_organization }
 }
 
+impl Index {
+    /// As scoping makes it: the organization and nothing else.
+    pub fn is_plain(&self) -> bool {
+        self.leads && self.only && self.usable && !self.unique
+    }
+}
+
 impl Facts {
-    /// The table and those that its keys tie it to.
-    pub fn with_neighbours(&self) -> impl Iterator<Item = u32> {
-        std::iter::once(self.oid).chain(self.neighbours.iter().map(|n| n.oid))
+    pub fn index(&self, quoted: &str) -> Option<&Index> {
+        self.indexes.iter().find(|i| i.quoted == quoted)
+    }
+
+    /// Whether the key or index of this name comes from the partitioned table above, and goes with that one's.
+    pub fn inherits(&self, quoted: &str) -> bool {
+        self.foreign_keys.iter().any(|k| k.quoted == quoted && k.inherited)
+            || self.indexes.iter().any(|i| i.quoted == quoted && i.parent.is_some())
     }
 
     /// Whether scoping has added the key or index of this name.

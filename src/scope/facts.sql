@@ -1,13 +1,13 @@
--- Everything the planner asks of the catalogs about one table ($1) and its organization column ($2, or when that is NULL
--- the column it is registered with), as one JSON value.
+-- Everything the planner asks of the catalogs about some tables ($1) and their organization column ($2, or when that is
+-- NULL the column each is registered with), as one JSON array in the order of $1.
 -- search_path is pinned by the calling function, so every printed name is qualified.
 WITH referring AS MATERIALIZED (
     -- No index of pg_constraint leads with the referenced table: one scan for all. Partitions have their parent's keys too;
     -- those follow.
-    SELECT k.conindid, format('%I.%I', kn.nspname, kc.relname) AS table_name, quote_ident(k.conname) AS quoted
+    SELECT k.confrelid, k.conindid, format('%I.%I', kn.nspname, kc.relname) AS table_name, quote_ident(k.conname) AS quoted
     FROM pg_constraint k JOIN pg_class kc ON kc.oid = k.conrelid JOIN pg_namespace kn ON kn.oid = kc.relnamespace
-    WHERE k.contype = 'f' AND k.confrelid = $1::oid AND k.conparentid = 0)
-SELECT jsonb_build_object(
+    WHERE k.contype = 'f' AND k.confrelid = ANY ($1::oid[]) AND k.conparentid = 0)
+SELECT jsonb_agg(jsonb_build_object(
     'oid', c.oid::bigint,
     'schema', n.nspname,
     'schema_quoted', quote_ident(n.nspname),
@@ -18,8 +18,8 @@ SELECT jsonb_build_object(
     'kind', c.relkind,
     'temporary', c.relpersistence = 't',
     'system', n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'orgscope'),
-    'is_child', c.relispartition OR EXISTS (SELECT FROM pg_inherits WHERE inhrelid = c.oid),
-    'has_children', EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid),
+    'partition', c.relispartition,
+    'parents', COALESCE((SELECT jsonb_agg(inhparent::bigint ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = c.oid), '[]'),
     'row_security', c.relrowsecurity,
     'force_row_security', c.relforcerowsecurity,
     'column_name', wanted.column_name,
@@ -33,6 +33,8 @@ SELECT jsonb_build_object(
             -- Since PostgreSQL 18 NOT NULL is a constraint, and may be NOT VALID: there may be NULLs.
             'not_valid', (SELECT format('ADD CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
                           WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
+            'not_valid_here', COALESCE((SELECT k.conislocal FROM pg_constraint k
+                                        WHERE k.conrelid = c.oid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]), false),
             'generated', a.attgenerated <> '' OR a.attidentity <> '',
             'default', pg_get_expr(d.adbin, d.adrelid),
             'checks', COALESCE((SELECT jsonb_agg(jsonb_build_object('quoted', quote_ident(k.conname), 'validated', k.convalidated))
@@ -45,6 +47,8 @@ SELECT jsonb_build_object(
     'foreign_keys', COALESCE((
         SELECT jsonb_agg(jsonb_build_object(
             'quoted', quote_ident(k.conname),
+            'inherited', k.conparentid <> 0,
+            'definition', pg_get_constraintdef(k.oid),
             'to_organization', k.confrelid = 'orgscope.organization'::regclass,
             'validated', k.convalidated,
             -- The catalog has the column since PostgreSQL 18.
@@ -53,18 +57,24 @@ SELECT jsonb_build_object(
         WHERE k.conrelid = c.oid AND k.contype = 'f' AND a.attname = wanted.column_name), '[]'),
     'indexes', COALESCE((
         SELECT jsonb_agg(jsonb_build_object(
+            'oid', x.indexrelid::bigint,
+            'parent', (SELECT inhparent::bigint FROM pg_inherits WHERE inhrelid = x.indexrelid),
             'quoted', quote_ident(i.relname),
-            'definition', pg_get_indexdef(x.indexrelid),
+            -- An index of a partitioned table is printed with ON ONLY, which would leave its partitions without.
+            'definition', CASE WHEN i.relkind = 'I'
+                               THEN made.by || substr(pg_get_indexdef(x.indexrelid), length(made.by || 'ONLY ') + 1)
+                               ELSE pg_get_indexdef(x.indexrelid) END,
             'prefix', format('CREATE UNIQUE INDEX %I ON %I.%I USING %s (', i.relname, n.nspname, c.relname, am.amname),
             'unique', x.indisunique,
             'primary', x.indisprimary,
             'usable', x.indisvalid AND x.indpred IS NULL AND am.amname = 'btree',
+            'only', x.indnatts = 1 AND x.indexprs IS NULL,
             'leads', EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = x.indkey[0]),
             'contains', EXISTS (SELECT FROM pg_attribute a, unnest(x.indkey[:x.indnkeyatts - 1]) key
                                 WHERE a.attrelid = c.oid AND a.attname = wanted.column_name AND a.attnum = key),
             'replica_identity', x.indisreplident,
             'references', COALESCE((SELECT jsonb_agg(jsonb_build_object('table', r.table_name, 'quoted', r.quoted) ORDER BY r.table_name, r.quoted)
-                                    FROM referring r WHERE r.conindid = x.indexrelid), '[]'),
+                                    FROM referring r WHERE r.conindid = x.indexrelid AND r.confrelid = c.oid), '[]'),
             -- Key columns; an expression is an empty name.
             'columns', (SELECT jsonb_agg(COALESCE(quote_ident(a.attname), '') ORDER BY u.n)
                         FROM unnest(x.indkey[:x.indnkeyatts - 1]) WITH ORDINALITY u (attnum, n)
@@ -93,6 +103,7 @@ SELECT jsonb_build_object(
             'statistics', COALESCE((SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget)) FROM pg_attribute a
                                     WHERE a.attrelid = x.indexrelid AND a.attstattarget >= 0), '[]')) ORDER BY i.relname)
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am am ON am.oid = i.relam
+        CROSS JOIN LATERAL (SELECT format('CREATE %sINDEX %I ON ', CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END, i.relname) AS by) made
         WHERE x.indrelid = c.oid), '[]'),
     'policies', COALESCE((
         SELECT jsonb_agg(jsonb_build_object(
@@ -108,19 +119,23 @@ SELECT jsonb_build_object(
             'quoted', quote_ident(t.tgname),
             'definition', pg_get_triggerdef(t.oid),
             'always', t.tgenabled = 'A',
+            'clone', t.tgparentid <> 0,
             'ours', f.pronamespace = 'orgscope'::regnamespace) ORDER BY t.tgname)
         FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), '[]'),
-    'taken_names', COALESCE((
+    -- PostgreSQL names what it makes for a partition, but for what a key of its own needs.
+    'taken_names', CASE WHEN c.relispartition AND NOT own_keys.present THEN '[]' ELSE COALESCE((
         SELECT jsonb_agg(name) FROM (
             SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
-            UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]'),
+            UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]') END,
     'registered', CASE WHEN s.schema_name IS NOT NULL THEN
         jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END,
     'declared', (SELECT u.kind FROM orgscope.unscoped_table u WHERE u.schema_name = n.nspname AND u.table_name = c.relname)
-)::text
-FROM pg_class c
+) ORDER BY asked.place)::text
+FROM unnest($1::oid[]) WITH ORDINALITY asked (oid, place)
+JOIN pg_class c ON c.oid = asked.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN orgscope.scoped_table s ON s.schema_name = n.nspname AND s.table_name = c.relname
 CROSS JOIN LATERAL (SELECT COALESCE($2, s.column_name::text, '') AS column_name) wanted
-WHERE c.oid = $1::oid
+CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM pg_constraint k
+                                   WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.conparentid = 0) AS present) own_keys

@@ -1,6 +1,6 @@
--- The foreign keys between a table ($1), by its organization column ($2, or when that is NULL the one it is registered
--- with), and the scoped tables, itself included, as one JSON value. Not those that a
--- partition has from its parent: they follow the parent's.
+-- The foreign keys between the tables of a tree ($1), by their organization column ($2, or when that is NULL the one each is
+-- registered with), and the scoped tables, themselves included, as one JSON value. Not those that a partition has from its
+-- parent: they follow the parent's.
 -- search_path is pinned by the calling function, so every printed name is qualified.
 SELECT COALESCE(jsonb_agg(jsonb_build_object(
     'quoted', quote_ident(k.conname),
@@ -32,8 +32,9 @@ JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnam
 LEFT JOIN orgscope.scoped_table cs ON cs.schema_name = cn.nspname AND cs.table_name = c.relname
 LEFT JOIN orgscope.scoped_table ps ON ps.schema_name = pn.nspname AND ps.table_name = p.relname
 CROSS JOIN LATERAL (
-    SELECT bool_or(ca.attname = CASE WHEN c.oid = $1::oid THEN COALESCE($2, cs.column_name::text) ELSE cs.column_name::text END
-                   AND pa.attname = CASE WHEN p.oid = $1::oid THEN COALESCE($2, ps.column_name::text) ELSE ps.column_name::text END) AS composite,
+    SELECT COALESCE(bool_or(ca.attname = CASE WHEN c.oid = ANY ($1::oid[]) THEN COALESCE($2, cs.column_name::text) ELSE cs.column_name::text END
+                            AND pa.attname = CASE WHEN p.oid = ANY ($1::oid[]) THEN COALESCE($2, ps.column_name::text) ELSE ps.column_name::text END),
+                    false) AS composite,
            jsonb_agg(quote_ident(ca.attname) ORDER BY u.n) AS columns,
            jsonb_agg(quote_ident(pa.attname) ORDER BY u.n) AS parent_columns,
            COALESCE(jsonb_agg(quote_ident(ca.attname) ORDER BY u.n) FILTER (WHERE NOT ca.attnotnull), '[]') AS nullable,
@@ -51,6 +52,6 @@ CROSS JOIN LATERAL (
     JOIN pg_attribute pa ON pa.attrelid = p.oid AND pa.attnum = u.parent
     JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace onsp ON onsp.oid = o.oprnamespace
 ) pairs
-WHERE k.contype = 'f' AND k.conparentid = 0 AND $1::oid IN (k.conrelid, k.confrelid)
-  AND (c.oid = $1::oid OR cs.column_name IS NOT NULL)
-  AND (p.oid = $1::oid OR ps.column_name IS NOT NULL)
+WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.conrelid = ANY ($1::oid[]) OR k.confrelid = ANY ($1::oid[]))
+  AND (c.oid = ANY ($1::oid[]) OR cs.column_name IS NOT NULL)
+  AND (p.oid = ANY ($1::oid[]) OR ps.column_name IS NOT NULL)

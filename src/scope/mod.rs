@@ -6,7 +6,10 @@ mod backfill;
 mod birth;
 mod drift;
 mod facts;
+#[cfg(test)]
+mod invented;
 mod keys;
+mod members;
 mod options;
 mod plan;
 mod refuse;
@@ -14,6 +17,7 @@ mod registry;
 mod schema;
 mod share;
 mod sources;
+mod tree;
 mod undo;
 mod views;
 
@@ -24,6 +28,7 @@ use facts::{Facts, Registered};
 use options::{Locks, Options};
 use pgrx::pg_sys;
 use serde::Serialize;
+use tree::Tree;
 use undo::Original;
 
 /// One row of orgscope.scoping_step.
@@ -37,6 +42,9 @@ pub struct Step {
     #[serde(skip_serializing_if = "str::is_empty")]
     pub lock: &'static str,
     pub reason: String,
+    /// The place in the tree of the table it is for.
+    #[serde(skip)]
+    pub member: usize,
 }
 
 pg_function! {
@@ -68,7 +76,9 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
     match verb {
         "plan" => {
             let options = Options::parse(options)?;
-            planned(&facts::read(target, Some(column))?, &options)
+            let tree = facts::read(target, Some(column))?;
+            refuse::not_the_top(&tree, target.to_u32())?;
+            planned(&tree, &options)
         }
         "enable" => {
             let options = Options::parse(options)?;
@@ -78,14 +88,13 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
             lock_and_enable(target, column, &options)
         }
         "repair" => {
-            let options = |facts: &Facts| facts.registered.as_ref().map(|r| r.options.clone()).unwrap_or_default();
-            let (facts, registered) = registered(target, |facts| keys::touched_by_work(facts, &options(facts)))?;
-            enable(&facts, &registered.options)
+            let registered = registered(target)?;
+            lock_and_enable(target, &registered.column_name, &registered.options)
         }
         "disable" if share::is_shared(target)? => share::unshare(target),
         "disable" => {
-            let (facts, registered) = registered(target, keys::touched_by_restoration)?;
-            disable(&facts, &registered.original)
+            registered(target)?;
+            disable(&apply::lock(target, None, keys::touched_by_restoration)?)
         }
         "share" => share::share(target),
         "unshare" => share::unshare(target),
@@ -96,46 +105,62 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
 }
 
 /// The plan as it is shown: with notes about what it leaves as it is.
-fn planned(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
+fn planned(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
     let steps = if options.locks == Locks::Low { plan::low } else { plan::plan };
-    let mut steps = steps(facts, options)?;
-    for reason in plan::notes(facts, options).into_iter().chain(views::notes(facts, options)) {
-        steps.push(Step { step: steps.len() + 1, kind: "note", sql: String::new(), lock: "", reason });
+    let mut steps = steps(tree, options)?;
+    for reason in plan::notes(tree, options).into_iter().chain(views::notes(tree, options)) {
+        steps.push(Step { step: steps.len() + 1, kind: "note", sql: String::new(), lock: "", reason, member: 0 });
     }
     Ok(steps)
 }
 
 fn lock_and_enable(target: pg_sys::Oid, column: &str, options: &Options) -> Result<Vec<Step>, Error> {
-    let touches = |facts: &Facts| keys::touched_by_work(facts, options);
-    enable(&apply::lock(target, Some(column), touches)?, options)
+    let tree = apply::lock(target, Some(column), |tree| keys::touched_by_work(tree, options))?;
+    refuse::not_the_top(&tree, target.to_u32())?;
+    enable(&tree, options, |member, original| Some(Original { member: !tree.is_root(member), ..original }))
 }
 
-fn enable(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
-    let steps = plan::plan(facts, options)?;
-    let quiet = drift::quiet(facts.with_neighbours());
-    apply::run(facts, &steps, options.backfill.as_deref())?;
-    if !steps.is_empty() || facts.registered.is_none() {
-        let mut original = undo::original(facts, &steps);
-        let memories = keys::work(facts, options)?.memories;
-        let (own, others): (Vec<_>, Vec<_>) = memories.into_iter().partition(|(table, _)| facts.is_target(table));
-        own.into_iter().for_each(|(_, memory)| original.remember(memory));
-        apply::register(facts, &original, options)?;
-        apply::note(others, Original::remember)?;
+/// `kept` says what the registry is to know of a member; nothing of those that it leaves out.
+fn enable(
+    tree: &Tree,
+    options: &Options,
+    kept: impl Fn(usize, Original) -> Option<Original>,
+) -> Result<Vec<Step>, Error> {
+    let steps = plan::plan(tree, options)?;
+    let quiet = drift::quiet(tree.with_neighbours());
+    apply::run(tree, &steps, options.backfill.as_deref())?;
+    let memories = keys::work(tree, options)?.memories;
+    let (own, others): (Vec<_>, Vec<_>) = memories.into_iter().partition(|(table, _)| tree.place_of(table).is_some());
+    let mut own: Vec<_> = own.into_iter().map(|(table, memory)| (tree.place_of(table), memory)).collect();
+    for (i, facts) in tree.members().iter().enumerate() {
+        let mut original = undo::original(tree, i, &steps);
+        own.extract_if(.., |(place, _)| *place == Some(i)).for_each(|(_, memory)| original.remember(memory));
+        let Some(original) = kept(i, original) else { continue };
+        if !steps.is_empty() || facts.registered.as_ref().is_none_or(|r| r.original != original) {
+            apply::register(facts, &original, options)?;
+        }
     }
+    apply::note(others, Original::remember)?;
     drop(quiet);
-    drift::settle(facts.oid)?;
+    drift::settle(&tree.oids().collect::<Vec<_>>())?;
     Ok(steps)
 }
 
-fn disable(facts: &Facts, original: &Original) -> Result<Vec<Step>, Error> {
-    let keys = keys::restoration(facts)?;
-    let steps = undo::undo(facts, original, &keys);
-    let _quiet = drift::quiet(facts.with_neighbours());
-    apply::run(facts, &steps, None)?;
-    apply::unregister(facts);
+fn disable(tree: &Tree) -> Result<Vec<Step>, Error> {
+    let keys = keys::restoration(tree)?;
+    let steps = undo::undo(tree, &keys);
+    let _quiet = drift::quiet(tree.with_neighbours());
+    apply::run(tree, &steps, None)?;
+    tree.members().iter().for_each(apply::unregister);
     apply::note(keys.forgotten, |original, memory| original.forget(&memory))?;
-    drift::forget(facts.oid);
+    tree.oids().for_each(drift::forget);
     Ok(steps)
+}
+
+/// Runs DDL on a table whose scoping is being put right.
+pub fn quietly<R>(table: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
+    let _quiet = drift::quiet([table.to_u32()]);
+    registry::while_scoping(f)
 }
 
 pub fn init() {
@@ -152,13 +177,13 @@ pub fn forget_sources() {
     sources::forget();
 }
 
-/// The locked table, the tables that change with it locked too, and what the registry says of it.
-fn registered(target: pg_sys::Oid, touches: impl Fn(&Facts) -> Vec<pg_sys::Oid>) -> Result<(Facts, Registered), Error> {
-    let facts = apply::lock(target, None, touches)?;
-    match facts.registered.clone() {
-        Some(registered) => Ok((facts, registered)),
-        None => Err(not_scoped(&facts)),
-    }
+/// What the registry says of the table, which is at the top of its tree. One below that is not registered itself goes by
+/// its column.
+fn registered(target: pg_sys::Oid) -> Result<Registered, Error> {
+    let facts = facts::read_one(target, None)?;
+    let Some(registered) = facts.registered else { return Err(not_scoped(&facts)) };
+    refuse::not_the_top(&facts::read(target, Some(&registered.column_name))?, target.to_u32())?;
+    Ok(registered)
 }
 
 fn not_scoped(facts: &Facts) -> Error {

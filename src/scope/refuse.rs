@@ -4,18 +4,44 @@ use crate::error::Error;
 use crate::guard::table_name;
 use crate::scope::facts::Facts;
 use crate::scope::options::{Mode, Options};
+use crate::scope::tree::Tree;
 use pgrx::pg_sys;
 
-/// Is it a table that can be scoped by this column at all?
-pub fn unfit(facts: &Facts) -> Result<(), Error> {
+/// Can the tables be scoped by this column at all?
+pub fn unfit(tree: &Tree) -> Result<(), Error> {
+    tree.members().iter().try_for_each(|member| unfit_member(tree.root(), member))
+}
+
+/// Partitions and children are scoped with the table at the top, whose row security counts for most queries.
+pub fn not_the_top(tree: &Tree, target: u32) -> Result<(), Error> {
+    let Some(place) = tree.place(target).filter(|&place| !tree.is_root(place)) else { return Ok(()) };
+    let mut top = place;
+    while let Some(parent) = tree.parents(top).next() {
+        top = parent;
+    }
+    let (facts, top) = (&tree.members()[place], &tree.members()[top]);
+    let what = if facts.partition { "a partition" } else { "an inheritance child" };
+    Err(Error::Conflict {
+        table: Some(facts.table_name()),
+        message: format!("cannot scope or unscope table \"{}\" alone", facts.table),
+        detail: format!("It is {what}, and its rows are read through {} too.", top.qualified),
+        hint: format!("Name the table at the top, {}: all below it go with it.", top.literal),
+    })
+}
+
+fn unfit_member(root: &Facts, facts: &Facts) -> Result<(), Error> {
     let refuse = |detail: &str, hint: String| Err(conflict(facts, detail, hint));
-    if facts.kind != 'r' || facts.is_child || facts.has_children {
+    if facts.kind == 'f' && facts.oid != root.oid {
+        return refuse(
+            "It is a foreign table among the partitions or children: it cannot have row security, and whoever names it reads every organization.",
+            format!("Take it out of {} with DETACH PARTITION or NO INHERIT first.", root.qualified),
+        );
+    }
+    if !matches!(facts.kind, 'r' | 'p') {
         let what = match facts.kind {
-            'p' => "It is a partitioned table",
             'v' => "It is a view",
             'm' => "It is a materialized view",
             'f' => "It is a foreign table",
-            'r' => "It is a partition, or takes part in inheritance",
             _ => "It is not a table",
         };
         return refuse(&format!("{what}."), "Scope the ordinary tables that hold the rows.".into());
@@ -57,11 +83,23 @@ pub fn unfit(facts: &Facts) -> Result<(), Error> {
             "Move the organizations to orgscope.organization and drop that foreign key.".into(),
         );
     }
+    // PostgreSQL 18 refuses to merge a key with a partition's that is not enforced.
+    let (enforced, lapsed): (Vec<_>, Vec<_>) = facts.foreign_keys.iter().partition(|k| k.enforced);
+    if let (true, [], [key, ..]) = (facts.partition, &enforced[..], &lapsed[..]) {
+        return refuse(
+            &format!("It is a partition, and its foreign key {} is NOT ENFORCED.", key.quoted),
+            "Drop that foreign key first, or that of the table above which it comes from.".into(),
+        );
+    }
     Ok(())
 }
 
 /// Existing rows must be somebody's, and only the caller knows whose.
-pub fn unfilled(facts: &Facts, options: &Options) -> Result<(), Error> {
+pub fn unfilled(tree: &Tree, options: &Options) -> Result<(), Error> {
+    tree.roots().try_for_each(|root| unfilled_root(&tree.members()[root], options))
+}
+
+fn unfilled_root(facts: &Facts, options: &Options) -> Result<(), Error> {
     if !facts.rows.without_organization || options.backfill.is_some() || options.mode == Mode::Observe {
         return Ok(());
     }
@@ -86,6 +124,19 @@ pub fn one_transaction(target: pg_sys::Oid) -> Error {
         detail: "Locks are held until the transaction ends.".into(),
         hint: "Run the statements of orgscope.plan_org_scoping() with the same options one by one.".into(),
     }
+}
+
+/// PostgreSQL builds no index of a partitioned table while others write.
+pub fn low_locks_of_many(tree: &Tree) -> Result<(), Error> {
+    if tree.is_alone() && tree.root().kind != 'p' {
+        return Ok(());
+    }
+    let hint = "Leave the option locks out; orgscope.backfill_org() can fill the column before, in batches.";
+    Err(conflict(
+        tree.root(),
+        "It has partitions or inheritance children, for which there is no way of low locks.",
+        hint.into(),
+    ))
 }
 
 /// OS005 about this table.

@@ -1,32 +1,41 @@
-//! Keeps the registry with the tables: event triggers, so that it holds whoever runs the DDL, and in C, so that the
+//! Keeps the registry with the tables: from event triggers, so that it holds whoever runs the DDL, and in C, so that the
 //! extension depends on no procedural language that could be dropped with it.
 
-use crate::pg::as_superuser;
-use crate::{pg_function, spi};
-use pgrx::pg_sys;
+use crate::pg::{Backend, as_superuser};
+use crate::spi;
 
-pg_function! {
-    /// sql_drop: a dropped table's name must not make a later table look scoped.
-    fn orgscope_forget_dropped_tables(_call) {
-        // A look first: only a writer's lock would stay until the end of a transaction that drops something else.
-        as_superuser(|| spi::query_planned(DROPPED, &[]).map(|_| spi::query_planned(FORGET, &[])));
-        Ok(None)
-    }
-}
+/// Whether the DDL that runs is a step of scoping: the registry is written when all are done.
+static SCOPING: Backend<bool> = Backend::new(false);
 
-pg_function! {
-    /// ddl_command_end of ALTER TABLE, of ALTER SCHEMA, and of ALTER INDEX, which renames tables too.
-    fn orgscope_follow_renamed_tables(call) {
-        use pg_sys::NodeTag::{T_AlterObjectSchemaStmt, T_RenameStmt};
-        if matches!(call.event_trigger_statement(), Some(T_RenameStmt | T_AlterObjectSchemaStmt)) {
-            as_superuser(|| spi::query_planned(FOLLOW, &[]));
+/// Runs scoping's own DDL.
+pub fn while_scoping<R>(f: impl FnOnce() -> R) -> R {
+    struct Before(bool);
+    // Also when an error unwinds.
+    impl Drop for Before {
+        fn drop(&mut self) {
+            SCOPING.with(|s| *s = self.0);
         }
-        Ok(None)
     }
+    let _before = Before(SCOPING.with(|s| std::mem::replace(s, true)));
+    f()
 }
 
-const DROPPED: &str = "SELECT 'yes' FROM pg_catalog.pg_event_trigger_dropped_objects() d, orgscope.scoped_table s \
-     WHERE d.object_type OPERATOR(pg_catalog.=) 'table' \
-       AND d.object_name OPERATOR(pg_catalog.=) s.table_name::pg_catalog.text LIMIT 1";
+pub fn is_scoping() -> bool {
+    SCOPING.with(|s| *s)
+}
+
+/// After a drop: a dropped table's name must not make a later table look scoped.
+pub fn forget() {
+    // A look first: only a writer's lock would stay until the end of a transaction that drops something else.
+    as_superuser(|| spi::query_planned(DROPPED, &[]).map(|_| spi::query_planned(FORGET, &[])));
+}
+
+/// After a rename.
+pub fn follow() {
+    as_superuser(|| spi::query_planned(FOLLOW, &[]));
+}
+
+const DROPPED: &str = "SELECT 'yes' FROM pg_event_trigger_dropped_objects() d, orgscope.scoped_table s \
+     WHERE d.object_type = 'table' AND d.object_name = s.table_name::text LIMIT 1";
 const FORGET: &str = include_str!("forget.sql");
 const FOLLOW: &str = include_str!("follow.sql");

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::guard::table_name;
 use crate::pg::as_superuser;
 use crate::scope::facts::{self, Facts};
+use crate::scope::tree::Tree;
 use crate::scope::{Step, apply, drift, plan};
 use crate::trigger::{Shape, Trigger};
 use crate::{pg_function, spi};
@@ -31,27 +32,26 @@ fn writer_is_above_organizations() -> bool {
 }
 
 pub fn is_shared(target: pg_sys::Oid) -> Result<bool, Error> {
-    facts::require_owner(target)?;
-    Ok(facts::inspect(target)?.declared.as_deref() == Some("shared"))
+    Ok(facts::read_one(target, None)?.declared.as_deref() == Some("shared"))
 }
 
 pub fn share(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
     apply::lock_all(vec![target.to_u32()])?;
-    let facts = facts::read(target, None)?;
-    if facts.kind != 'r' || facts.is_child || facts.has_children {
+    let facts = facts::read_one(target, None)?;
+    if facts.kind != 'r' || facts::family(target).len() > 1 {
         return refuse(&facts, "share", "It is not an ordinary table.", "Share the tables that hold the rows.".into());
     }
     fit(&facts, "share", "exempt")?;
     let steps = plan::shared(&facts);
     let _quiet = drift::quiet([facts.oid]);
-    apply::run(&facts, &steps, None)?;
+    apply::run(&Tree::new(vec![facts.clone()]), &steps, None)?;
     declare(&facts, "shared", None)?;
     Ok(steps)
 }
 
 pub fn unshare(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
     apply::lock_all(vec![target.to_u32()])?;
-    let facts = facts::read(target, None)?;
+    let facts = facts::read_one(target, None)?;
     require(&facts, "shared", "share_table")?;
     let steps: Vec<_> = facts
         .triggers
@@ -61,7 +61,7 @@ pub fn unshare(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
         .map(|(i, trigger)| drop_trigger(&facts, i, &trigger.quoted))
         .collect();
     let _quiet = drift::quiet([facts.oid]);
-    apply::run(&facts, &steps, None)?;
+    apply::run(&Tree::new(vec![facts.clone()]), &steps, None)?;
     retract(&facts);
     Ok(steps)
 }
@@ -73,11 +73,12 @@ fn drop_trigger(facts: &Facts, before: usize, quoted: &str) -> Step {
         sql: format!("DROP TRIGGER {quoted} ON {}", facts.qualified),
         lock: "ACCESS EXCLUSIVE",
         reason: "as it was before the table was shared".into(),
+        member: 0,
     }
 }
 
 pub fn exempt(target: pg_sys::Oid, reason: &str) -> Result<Vec<Step>, Error> {
-    let facts = facts::read(target, None)?;
+    let facts = facts::read_one(target, None)?;
     if !matches!(facts.kind, 'r' | 'p' | 'm' | 'f') {
         return refuse(&facts, "exempt", "It holds no rows.", "Exempt the tables that hold the rows.".into());
     }
@@ -91,7 +92,7 @@ pub fn exempt(target: pg_sys::Oid, reason: &str) -> Result<Vec<Step>, Error> {
 }
 
 pub fn unexempt(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
-    let facts = facts::read(target, None)?;
+    let facts = facts::read_one(target, None)?;
     require(&facts, "exempt", "exempt_table")?;
     retract(&facts);
     Ok(Vec::new())
@@ -142,7 +143,7 @@ fn declare(facts: &Facts, kind: &str, reason: Option<&str>) -> Result<(), Error>
                SET reason = EXCLUDED.reason, declared_at = now(), declared_by = session_user \
                WHERE unscoped_table.reason IS DISTINCT FROM EXCLUDED.reason";
     as_superuser(|| spi::execute(sql, &[Some(&facts.schema), Some(&facts.table), Some(kind), reason]));
-    drift::settle(facts.oid)
+    drift::settle(&[facts.oid])
 }
 
 fn retract(facts: &Facts) {

@@ -1,9 +1,9 @@
 //! What reads a table with other rights than those of who asks: row security asks for the rights' owner.
 
 use crate::error::Error;
-use crate::scope::facts::Facts;
 use crate::scope::options::{Mode, Options, Views};
 use crate::scope::refuse::conflict;
+use crate::scope::tree::Tree;
 use crate::spi;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ pub struct Changed {
 }
 
 /// Asked as the superuser, for the role that called.
-pub fn read(table: &str, role: &str) -> Result<Readers, Error> {
-    let json = spi::query(include_str!("views.sql"), &[Some(table), Some(role)]).unwrap_or_default();
+pub fn read(tables: &str, role: &str) -> Result<Readers, Error> {
+    let json = spi::query(include_str!("views.sql"), &[Some(tables), Some(role)]).unwrap_or_default();
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("views of a table: {e}") })
 }
 
@@ -57,8 +57,8 @@ impl Reader {
 
 impl Changed {
     /// The way back, for a view that is still as it was left.
-    pub fn restore(&self, facts: &Facts) -> Option<String> {
-        let now = facts.readers.found.iter().find(|r| r.qualified == self.qualified)?;
+    pub fn restore(&self, readers: &Readers) -> Option<String> {
+        let now = readers.found.iter().find(|r| r.qualified == self.qualified)?;
         if now.invoker.as_deref() != Some("true") {
             return None;
         }
@@ -70,27 +70,27 @@ impl Changed {
     }
 }
 
-fn materialized(facts: &Facts) -> impl Iterator<Item = &Reader> {
-    facts.readers.found.iter().filter(|r| r.kind == "materialized view")
+fn materialized(tree: &Tree) -> impl Iterator<Item = &Reader> {
+    tree.readers.found.iter().filter(|r| r.kind == "materialized view")
 }
 
 /// A materialized view holds a copy of all organizations' rows, for everybody who may read it. One that came later is
 /// no reason not to repair.
-pub fn refuse_materialized(facts: &Facts, options: &Options) -> Result<(), Error> {
-    let enforced = facts.registered.as_ref().is_some_and(|r| r.options.mode == Mode::Enforce);
-    let names: Vec<_> = materialized(facts).map(|r| r.qualified.as_str()).collect();
+pub fn refuse_materialized(tree: &Tree, options: &Options) -> Result<(), Error> {
+    let enforced = tree.root().registered.as_ref().is_some_and(|r| r.options.mode == Mode::Enforce);
+    let names: Vec<_> = materialized(tree).map(|r| r.qualified.as_str()).collect();
     if names.is_empty() || enforced || options.allow_matviews || options.mode == Mode::Observe {
         return Ok(());
     }
     let detail =
         format!("Row security does not cover the copies of its rows in materialized view {}.", names.join(", "));
     let hint = "Drop them, or replace each by a view with security_invoker; to accept that whoever may read one reads the rows of every organization, give the option {\"allow_matviews\": true}.";
-    Err(conflict(facts, &detail, hint.into()))
+    Err(conflict(tree.root(), &detail, hint.into()))
 }
 
 /// What to know before enabling; nothing that enabling does.
-pub fn notes(facts: &Facts, options: &Options) -> Vec<String> {
-    let around = facts.readers.found.iter().filter(|r| r.around && !r.becomes_invoker(options));
+pub fn notes(tree: &Tree, options: &Options) -> Vec<String> {
+    let around = tree.readers.found.iter().filter(|r| r.around && !r.becomes_invoker(options));
     let mut notes: Vec<_> = around
         .filter(|r| r.kind != "materialized view")
         .map(|r| {
@@ -103,16 +103,16 @@ pub fn notes(facts: &Facts, options: &Options) -> Vec<String> {
             format!("{what} {} reads every organization's rows with its owner's rights; {fix}", r.qualified)
         })
         .collect();
-    notes.extend(materialized(facts).map(|r| {
+    notes.extend(materialized(tree).map(|r| {
         format!(
             "materialized view {} holds a copy of every organization's rows, which row security does not cover",
             r.qualified
         )
     }));
-    if facts.readers.opaque > 0 {
+    if tree.readers.opaque > 0 {
         notes.push(format!(
             "{} SECURITY DEFINER function(s) of roles that bypass row security have bodies that PostgreSQL does not look into: whether they read this table is for you to check",
-            facts.readers.opaque
+            tree.readers.opaque
         ));
     }
     notes

@@ -1,4 +1,4 @@
--- What reads the rows of table $1 with its owner's rights: views, rules and materialized views as their rules depend on it,
+-- What reads the rows of the tables $1 with its owner's rights: views, rules and materialized views as their rules depend on it,
 -- and functions whose bodies PostgreSQL parses. `around`: row security does not cover that owner. `own`: role $2 may alter it.
 WITH RECURSIVE reads (rule, target) AS (
     SELECT r.ev_class, d.refobjid
@@ -10,7 +10,7 @@ WITH RECURSIVE reads (rule, target) AS (
 tree (oid, direct, asks) AS (
     SELECT r.rule, true, COALESCE((SELECT o.option_value::boolean FROM pg_options_to_table(c.reloptions) o
                                    WHERE o.option_name = 'security_invoker'), false)
-    FROM reads r JOIN pg_class c ON c.oid = r.rule WHERE r.target = $1::oid
+    FROM reads r JOIN pg_class c ON c.oid = r.rule WHERE r.target = ANY ($1::oid[])
     UNION
     SELECT r.rule, false, t.asks
     FROM tree t JOIN pg_class c ON c.oid = t.oid AND c.relkind = 'v' JOIN reads r ON r.target = t.oid
@@ -27,7 +27,7 @@ found AS (
            'function', NULL, true
     FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND p.prosecdef JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_class'::regclass
-      AND (d.refobjid = $1::oid OR d.refobjid IN (SELECT t.oid FROM tree t WHERE t.asks))
+      AND (d.refobjid = ANY ($1::oid[]) OR d.refobjid IN (SELECT t.oid FROM tree t WHERE t.asks))
 )
 SELECT jsonb_build_object(
     'found', COALESCE(jsonb_agg(jsonb_build_object(

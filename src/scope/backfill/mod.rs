@@ -145,7 +145,7 @@ impl Backfill {
 
 /// The facts of a table that can be filled.
 fn suitable(target: pg_sys::Oid, column: &str) -> Result<Facts, Error> {
-    let facts = facts::read(target, Some(column))?;
+    let facts = facts::read_one(target, Some(column))?;
     if !matches!(facts.kind, 'r' | 'p') || facts.system {
         return Err(unfit(&facts, "It is not a table of the application.", "Name a table that holds rows."));
     }
@@ -163,7 +163,7 @@ fn with_column(facts: Facts, target: pg_sys::Oid) -> Result<Facts, Error> {
     }
     spi::execute(&format!("ALTER TABLE {} ADD COLUMN {} uuid", facts.qualified, facts.column_quoted), &[]);
     commit();
-    facts::read(target, Some(&facts.column_name))
+    facts::read_one(target, Some(&facts.column_name))
 }
 
 fn unfit(facts: &Facts, detail: &str, hint: &str) -> Error {

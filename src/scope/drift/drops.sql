@@ -5,6 +5,10 @@ FROM pg_event_trigger_dropped_objects() d
 JOIN pg_namespace n ON n.nspname = d.address_names[1]
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.address_names[2]
 WHERE cardinality(d.address_names) >= 3 AND NOT d.is_temporary
+  -- A partition that was just detached has lost its row triggers; they are made anew when the command ends.
+  AND NOT EXISTS (SELECT FROM orgscope.scoped_table s
+                  WHERE s.schema_name = n.nspname AND s.table_name = c.relname AND (s.original ->> 'member')::boolean
+                    AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid))
 UNION
 SELECT c.oid
 FROM orgscope.scoped_table s

@@ -2,7 +2,7 @@
 
 use super::{Kind, Touched};
 use crate::scope::Step;
-use crate::scope::facts::Facts;
+use crate::scope::tree::Tree;
 
 /// Not refused, only warned of: a migration may want it, and it was the team's choice.
 const UNIQUE: &str = "uniqueness per organization of ";
@@ -12,9 +12,9 @@ const OWNER: &str = "an owner that row security holds";
 pub struct Missing(Vec<String>);
 
 impl Missing {
-    pub fn of(table: &Touched, facts: Option<&Facts>) -> Self {
-        let Some(facts) = facts else { return Self(Vec::new()) };
-        let mut labels = match facts.missing_steps(table.kind) {
+    pub fn of(table: &Touched, tree: Option<&Tree>) -> Self {
+        let Some(tree) = tree else { return Self(Vec::new()) };
+        let mut labels = match tree.missing_steps(table.kind) {
             Ok(steps) => steps.iter().filter_map(label).collect(),
             Err(error) => vec![format!("a usable organization column ({})", reason(&error.report().detail))],
         };
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn step(kind: &'static str, sql: &str) -> Step {
-        Step { step: 1, kind, sql: sql.into(), lock: "", reason: String::new() }
+        Step { step: 1, kind, sql: sql.into(), lock: "", reason: String::new(), member: 0 }
     }
 
     #[test]

@@ -10,12 +10,14 @@ use crate::error::Error;
 use crate::guard::table_name;
 use crate::pg::{as_superuser, command_tag, warn, with_pinned_search_path};
 use crate::scope::facts::Facts;
-use crate::scope::{apply, facts, plan};
+use crate::scope::tree::Tree;
+use crate::scope::{apply, facts, members, plan, registry};
 use crate::settings::{DRIFT, Drift};
 use crate::{pg_function, spi};
 use missing::Missing;
 use pgrx::pg_sys;
 use serde::Deserialize;
+use std::collections::HashMap;
 
 pub use quiet::quiet;
 
@@ -52,10 +54,16 @@ impl Kind {
     }
 }
 
-const COMMANDS: &str = concat!("WITH touched AS (", include_str!("commands.sql"), ") ", include_str!("registered.sql"));
+/// What a command does to a table it may do to those below.
+const COMMANDS: &str = concat!(
+    "WITH RECURSIVE touched (target) AS (",
+    include_str!("commands.sql"),
+    "UNION SELECT i.inhrelid FROM touched t JOIN pg_inherits i ON i.inhparent = t.target) ",
+    include_str!("registered.sql")
+);
 const DROPS: &str = concat!("WITH touched AS (", include_str!("drops.sql"), ") ", include_str!("registered.sql"));
 const OWNERS: &str = concat!("WITH touched AS (", include_str!("owners.sql"), ") ", include_str!("registered.sql"));
-const ONE: &str = concat!("WITH touched AS (SELECT $1::oid AS target) ", include_str!("registered.sql"));
+const GIVEN: &str = concat!("WITH touched AS (SELECT unnest($1::oid[]) AS target) ", include_str!("registered.sql"));
 
 const OURS: &str = include_str!("ours.sql");
 const DROPPED_OURS: &str = include_str!("dropped_ours.sql");
@@ -63,14 +71,20 @@ const FOLLOW: &str = include_str!("follow.sql");
 const FORGET: &str = include_str!("forget.sql");
 
 pg_function! {
-    /// ddl_command_end of every command.
+    /// ddl_command_end of every command: the registry follows, then what is in it is judged.
     fn orgscope_keep_scoping(call) {
+        use pg_sys::NodeTag::{T_AlterObjectSchemaStmt, T_RenameStmt};
         if in_binary_upgrade() {
             return Ok(None);
         }
         let tag = command_tag(call);
-        if matches!(tag.as_str(), "ALTER TABLE" | "ALTER SCHEMA" | "ALTER MATERIALIZED VIEW") {
+        // ALTER INDEX renames tables too.
+        if matches!(call.event_trigger_statement(), Some(T_RenameStmt | T_AlterObjectSchemaStmt)) {
+            registry::follow();
             as_superuser(|| spi::query_planned(FOLLOW, &[]));
+        }
+        if !registry::is_scoping() && members::may_change(&tag) {
+            members::adopt()?;
         }
         judge_all(touched(COMMANDS)?, &tag)?;
         record_ours(OURS, &tag)?;
@@ -80,12 +94,13 @@ pg_function! {
 }
 
 pg_function! {
-    /// sql_drop.
+    /// sql_drop: a dropped table is forgotten, and who has lost a part is judged.
     fn orgscope_keep_scoping_parts(call) {
         if in_binary_upgrade() {
             return Ok(None);
         }
         let tag = command_tag(call);
+        registry::forget();
         as_superuser(|| spi::query_planned(FORGET, &[]));
         judge_all(touched(DROPS)?, &tag)?;
         record_ours(DROPPED_OURS, &tag)?;
@@ -114,26 +129,27 @@ fn parse(json: Option<String>) -> Result<Vec<Touched>, Error> {
     })
 }
 
-fn judge_all(tables: Vec<Touched>, tag: &str) -> Result<(), Error> {
-    tables.into_iter().filter(|t| !quiet::is_quiet(t.oid)).try_for_each(|mut t| judge(&mut t, tag))
+fn judge_all(mut tables: Vec<Touched>, tag: &str) -> Result<(), Error> {
+    tables.retain(|t| !quiet::is_quiet(t.oid));
+    let mut trees = inspect(&mut tables)?;
+    tables.iter_mut().try_for_each(|table| judge(table, trees.remove(&table.oid), tag))
 }
 
-fn judge(table: &mut Touched, tag: &str) -> Result<(), Error> {
-    let facts = follow_column(table)?;
-    let missing = Missing::of(table, facts.as_ref());
+fn judge(table: &mut Touched, tree: Option<Tree>, tag: &str) -> Result<(), Error> {
+    let missing = Missing::of(table, tree.as_ref());
     let Some(known) = &table.known else {
         // Restored a moment ago: from here on it gets no worse.
         remember(table, &missing);
         return Ok(());
     };
     let (lost, wider) = missing.beyond(known, table.settled);
-    if let (false, Some(facts)) = (lost.is_empty(), &facts) {
+    if let (false, Some(tree)) = (lost.is_empty(), &tree) {
         // SAFETY: a syscache look-up.
         if DRIFT.get() == Drift::Reject && !unsafe { pg_sys::superuser() } {
             return Err(Error::Drift {
                 table: table_name(table.oid.into(), None),
                 kind: table.kind.name(),
-                undo: facts.undo_call(),
+                undo: undo_call(tree.root()),
                 command: tag.into(),
                 missing: lost,
             });
@@ -149,27 +165,34 @@ fn judge(table: &mut Touched, tag: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The tables as the catalogs say they are now, their registered columns followed.
+fn inspect(tables: &mut [Touched]) -> Result<HashMap<u32, Tree>, Error> {
+    for table in tables.iter_mut() {
+        follow_column(table)?;
+    }
+    let oids: Vec<u32> = tables.iter().filter(|t| t.kind != Kind::Exempt).map(|t| t.oid).collect();
+    if oids.is_empty() { Ok(HashMap::new()) } else { facts::inspect(&oids) }
+}
+
 /// Policies, keys and indexes follow a renamed column by themselves. The guards have its name as an argument and are made
 /// anew; the registry follows.
-fn follow_column(table: &mut Touched) -> Result<Option<Facts>, Error> {
-    let target = table.oid.into();
+fn follow_column(table: &mut Touched) -> Result<(), Error> {
     let renamed =
         table.column_now.clone().filter(|now| table.kind == Kind::Scoped && table.column.as_ref() != Some(now));
-    if let Some(now) = renamed {
-        let sql = "UPDATE orgscope.scoped_table s SET column_name = $2::name \
-                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-                   WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
-        as_superuser(|| spi::execute(sql, &[Some(&table.oid.to_string()), Some(&now)]));
-        table.column = Some(now);
-        let facts = facts::inspect(target)?;
-        if let Some(registered) = &facts.registered {
-            let mut steps = plan::plan(&facts, &registered.options).unwrap_or_default();
-            steps.retain(|s| s.kind == "guard");
-            let _quiet = quiet([table.oid]);
-            apply::run(&facts, &steps, None)?;
-        }
+    let Some(now) = renamed else { return Ok(()) };
+    let sql = "UPDATE orgscope.scoped_table s SET column_name = $2::name \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
+    as_superuser(|| spi::execute(sql, &[Some(&table.oid.to_string()), Some(&now)]));
+    table.column = Some(now);
+    for tree in facts::inspect(&[table.oid])?.values() {
+        let Some(registered) = &tree.root().registered else { continue };
+        let mut steps = plan::plan(tree, &registered.options).unwrap_or_default();
+        steps.retain(|s| s.kind == "guard");
+        let _quiet = quiet([table.oid]);
+        apply::run(tree, &steps, None)?;
     }
-    if table.kind == Kind::Exempt { Ok(None) } else { facts::inspect(target).map(Some) }
+    Ok(())
 }
 
 fn remember(table: &Touched, missing: &Missing) {
@@ -181,16 +204,19 @@ fn remember(table: &Touched, missing: &Missing) {
 
 /// After the extension's own work on a table: this is what it is from now on. A user's code that ran meanwhile (a
 /// backfill, an index expression) may have taken something away again.
-pub fn settle(oid: u32) -> Result<(), Error> {
-    for mut table in parse(as_superuser(|| spi::query(ONE, &[Some(&oid.to_string())])))? {
-        let facts = follow_column(&mut table)?;
-        let missing = Missing::of(&table, facts.as_ref());
+pub fn settle(oids: &[u32]) -> Result<(), Error> {
+    let list = format!("{{{}}}", oids.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    let mut tables = parse(as_superuser(|| spi::query(GIVEN, &[Some(&list)])))?;
+    let trees = inspect(&mut tables)?;
+    for mut table in tables {
+        let tree = trees.get(&table.oid);
+        let missing = Missing::of(&table, tree);
         table.settled = true;
-        if let (false, Some(facts)) = (missing.is_complete(), &facts) {
+        if let (false, Some(tree)) = (missing.is_complete(), tree) {
             return Err(Error::Drift {
-                table: table_name(oid.into(), None),
+                table: table_name(table.oid.into(), None),
                 kind: table.kind.name(),
-                undo: facts.undo_call(),
+                undo: undo_call(tree.root()),
                 command: "code run meanwhile".into(),
                 missing: missing.planned(),
             });
@@ -224,16 +250,23 @@ fn unique_across(oid: u32, index: &str) -> crate::error::Report {
     }
 }
 
-impl Facts {
-    fn undo_call(&self) -> String {
-        format!("orgscope.disable_org_scoping({})", self.literal)
-    }
+/// Partitions and children leave scoping with the table at the top.
+fn undo_call(facts: &Facts) -> String {
+    let sql = "WITH RECURSIVE above (oid) AS (SELECT $1::oid UNION \
+               SELECT i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid) \
+               SELECT quote_literal(format('%I.%I', n.nspname, c.relname)) \
+               FROM above a JOIN pg_class c ON c.oid = a.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = a.oid) ORDER BY 1 LIMIT 1";
+    let top = as_superuser(|| spi::query(sql, &[Some(&facts.oid.to_string())]));
+    format!("orgscope.disable_org_scoping({})", top.as_ref().unwrap_or(&facts.literal))
+}
 
+impl Tree {
     /// The steps that are missing from a registered table, or why it can have none.
     fn missing_steps(&self, kind: Kind) -> Result<Vec<super::Step>, Error> {
-        match (&self.registered, kind) {
+        match (&self.root().registered, kind) {
             (Some(registered), Kind::Scoped) => plan::plan(self, &registered.options),
-            (_, Kind::Shared) => Ok(plan::shared(self)),
+            (_, Kind::Shared) => Ok(plan::shared(self.root())),
             _ => Ok(Vec::new()),
         }
     }

@@ -6,6 +6,7 @@ use crate::scope::facts::{Facts, Index};
 use crate::scope::options::{self, Options};
 use crate::scope::plan::{EXCLUSIVE, SHARE, SHARE_ROW_EXCLUSIVE, free_name, scoped_definition};
 use crate::scope::refuse::conflict;
+use crate::scope::tree::Tree;
 use crate::scope::undo::{Replaced, columns};
 
 /// Kind, lock, statement, reason.
@@ -25,20 +26,20 @@ const SWAP: &str = "a row refers to a row of its own organization only, and a ca
 
 const RELEASED: &str = "unique per organization: no key refers to the old index any more";
 
-pub fn work<'a>(facts: &'a Facts, options: &'a Options) -> Result<Work<'a>, Error> {
-    let keys = converting(facts, options);
-    owned(facts, &keys)?;
+pub fn work<'a>(tree: &'a Tree, options: &'a Options) -> Result<Work<'a>, Error> {
+    let keys = converting(tree, options);
+    owned(tree, &keys)?;
     let mut work = Work::default();
-    let indexes = indexes(facts, options, &keys);
+    let indexes = indexes(tree, options, &keys);
     // A partitioned table cannot make a constraint of an index; its keys get an index of their own.
     let beside = |parent: &Facts| parent.kind != 'p';
     let replacements: Vec<_> =
         indexes.iter().map(|(parent, index)| beside(parent).then(|| work.replacement(parent, index))).collect();
     for key in &keys {
-        work.unique(facts, key);
+        work.unique(tree, key);
     }
     for key in &keys {
-        work.swap(facts, key);
+        work.swap(tree, key);
     }
     for ((parent, index), replacement) in indexes.iter().zip(&replacements) {
         match replacement {
@@ -54,12 +55,12 @@ pub fn work<'a>(facts: &'a Facts, options: &'a Options) -> Result<Work<'a>, Erro
 }
 
 /// Tables that change with this one belong to somebody: PostgreSQL would refuse half-way, with less to go by.
-fn owned(facts: &Facts, keys: &[&Key]) -> Result<(), Error> {
+fn owned(tree: &Tree, keys: &[&Key]) -> Result<(), Error> {
     for key in keys {
-        let (child, parent) = facts.ends(key);
+        let (child, parent) = tree.ends(key);
         if let Some(other) = [child, parent].into_iter().find(|t| !t.owned) {
             return Err(conflict(
-                facts,
+                tree.root(),
                 &format!(
                     "Its foreign key {} between {} and {} has to change, and you are not the owner of table \"{}\".",
                     key.quoted, key.child, key.parent, other.table
@@ -72,10 +73,10 @@ fn owned(facts: &Facts, keys: &[&Key]) -> Result<(), Error> {
 }
 
 /// Primary keys and unique indexes that no key needs any more in their old form, and that may be scoped.
-pub fn indexes<'a>(facts: &'a Facts, options: &'a Options, keys: &[&Key]) -> Vec<(&'a Facts, &'a Index)> {
+pub fn indexes<'a>(tree: &'a Tree, options: &'a Options, keys: &[&Key]) -> Vec<(&'a Facts, &'a Index)> {
     let mut parents: Vec<&Facts> = Vec::new();
     for key in keys {
-        let parent = facts.end(&key.parent);
+        let parent = tree.end(&key.parent);
         if !parents.iter().any(|p| p.qualified == parent.qualified) {
             parents.push(parent);
         }
@@ -83,7 +84,7 @@ pub fn indexes<'a>(facts: &'a Facts, options: &'a Options, keys: &[&Key]) -> Vec
     let released = |i: &Index| !i.references.is_empty() && i.references.iter().all(|r| keys.iter().any(|k| k.is(r)));
     let all = parents.into_iter().flat_map(|p| p.indexes.iter().map(move |i| (p, i)));
     all.filter(|(parent, index)| {
-        let wanted = options_of(facts, options, parent).is_some_and(|o| o.scopes(index));
+        let wanted = options_of(tree, options, parent).is_some_and(|o| o.scopes(index));
         let possible = parent.kind != 'p' || index.constraint.is_some();
         wanted
             && possible
@@ -92,6 +93,7 @@ pub fn indexes<'a>(facts: &'a Facts, options: &'a Options, keys: &[&Key]) -> Vec
             && !index.exclusion
             && !index.contains
             && !index.replica_identity
+            && index.parent.is_none()
     })
     .collect()
 }
@@ -140,8 +142,8 @@ impl<'a> Work<'a> {
     }
 
     /// The unique constraint that the composite key refers to, where there is none.
-    fn unique(&mut self, facts: &'a Facts, key: &'a Key) {
-        let parent = facts.end(&key.parent);
+    fn unique(&mut self, tree: &'a Tree, key: &'a Key) {
+        let parent = tree.end(&key.parent);
         let columns: Vec<&str> = key.parent_columns.iter().map(String::as_str).collect();
         let mut sorted = columns.clone();
         sorted.sort_unstable();
@@ -158,8 +160,8 @@ impl<'a> Work<'a> {
         self.promise(parent, columns);
     }
 
-    fn swap(&mut self, facts: &'a Facts, key: &'a Key) {
-        let (child, parent) = facts.ends(key);
+    fn swap(&mut self, tree: &'a Tree, key: &'a Key) {
+        let (child, parent) = tree.ends(key);
         let check = self.check(child, key);
         let plain: Vec<&str> = key.columns.iter().map(String::as_str).collect();
         let sets = matches!(key.on_delete, 'n' | 'd');

@@ -9,6 +9,7 @@ pub mod violations;
 
 use crate::scope::facts::{Facts, Index, KeyName};
 use crate::scope::options::{self, Options};
+use crate::scope::tree::Tree;
 use crate::scope::undo::{Original, Replaced};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -146,20 +147,23 @@ fn action_name(action: char) -> Option<&'static str> {
     }
 }
 
-impl Facts {
+impl Tree {
     /// One of the tables at the ends of a key.
     fn end(&self, qualified: &str) -> &Facts {
-        self.neighbours.iter().find(|n| n.qualified == qualified).unwrap_or(self)
+        let both = || self.members().iter().chain(&self.neighbours);
+        both().find(|t| t.qualified == qualified).unwrap_or(self.root())
     }
 
     fn ends(&self, key: &Key) -> (&Facts, &Facts) {
         (self.end(&key.child), self.end(&key.parent))
     }
 
-    pub fn is_target(&self, other: &Facts) -> bool {
-        self.qualified == other.qualified
+    fn has(&self, table: &Facts) -> bool {
+        self.place_of(table).is_some()
     }
+}
 
+impl Facts {
     /// The unique index over exactly these columns, in any order, that a foreign key could refer to.
     fn index_for_key(&self, columns: &[&str]) -> Option<&Index> {
         let fits = |i: &&Index| i.unique && i.immediate && i.usable && same(&i.columns, columns);
@@ -173,20 +177,20 @@ fn same(have: &[String], wanted: &[&str]) -> bool {
 }
 
 /// Options that count for a table: those of this call, or those that a neighbour was scoped with.
-fn options_of<'a>(facts: &Facts, options: &'a Options, table: &'a Facts) -> Option<&'a Options> {
-    if facts.is_target(table) { Some(options) } else { table.registered.as_ref().map(|r| &r.options) }
+fn options_of<'a>(tree: &Tree, options: &'a Options, table: &'a Facts) -> Option<&'a Options> {
+    if tree.has(table) { Some(options) } else { table.registered.as_ref().map(|r| &r.options) }
 }
 
-pub fn verdict(facts: &Facts, options: &Options, key: &Key) -> Verdict {
+pub fn verdict(tree: &Tree, options: &Options, key: &Key) -> Verdict {
     use options::ForeignKeys::Report;
     use options::Mode::Observe;
     if key.composite {
         return Verdict::AlreadyComposite;
     }
-    let (child, parent) = facts.ends(key);
+    let (child, parent) = tree.ends(key);
     let takes_part = key.columns.contains(&child.column_quoted) || key.parent_columns.contains(&parent.column_quoted);
-    let asked = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.foreign_keys == Report);
-    let observed = |table: &&Facts| options_of(facts, options, table).is_some_and(|o| o.mode == Observe);
+    let asked = |table: &&Facts| options_of(tree, options, table).is_some_and(|o| o.foreign_keys == Report);
+    let observed = |table: &&Facts| options_of(tree, options, table).is_some_and(|o| o.mode == Observe);
     let reason = if let Some(table) = [child, parent].iter().find(|t| observed(t)) {
         format!(
             "\"{}\" is observed, and nothing is refused there; enforcing takes the organization into it",
@@ -210,31 +214,31 @@ pub fn verdict(facts: &Facts, options: &Options, key: &Key) -> Verdict {
 }
 
 /// The keys that become composite.
-fn converting<'a>(facts: &'a Facts, options: &Options) -> Vec<&'a Key> {
-    facts.keys.iter().filter(|k| verdict(facts, options, k) == Verdict::Converts).collect()
+fn converting<'a>(tree: &'a Tree, options: &Options) -> Vec<&'a Key> {
+    tree.keys.iter().filter(|k| verdict(tree, options, k) == Verdict::Converts).collect()
 }
 
-/// Whether the index becomes unique per organization together with the keys that refer to it.
-pub fn takes_along(facts: &Facts, options: &Options, index: &Index) -> bool {
-    let keys = converting(facts, options);
-    convert::indexes(facts, options, &keys).iter().any(|(t, i)| facts.is_target(t) && i.quoted == index.quoted)
+/// The indexes that become unique per organization together with the keys that refer to them.
+pub fn taken_along(tree: &Tree, options: &Options) -> Vec<u32> {
+    let indexes = convert::indexes(tree, options, &converting(tree, options));
+    indexes.into_iter().map(|(_, index)| index.oid).collect()
 }
 
-/// The tables that enable or repair changes beside the table itself; none when it is refused.
-pub fn touched_by_work(facts: &Facts, options: &Options) -> Vec<pg_sys::Oid> {
-    let keys = if work(facts, options).is_ok() { converting(facts, options) } else { Vec::new() };
-    oids(facts, keys.into_iter())
+/// The tables that enable or repair changes beside those of the tree; none when it is refused.
+pub fn touched_by_work(tree: &Tree, options: &Options) -> Vec<pg_sys::Oid> {
+    let keys = if work(tree, options).is_ok() { converting(tree, options) } else { Vec::new() };
+    oids(tree, keys.into_iter())
 }
 
 /// The same for disable.
-pub fn touched_by_restoration(facts: &Facts) -> Vec<pg_sys::Oid> {
-    let keys = if restoration(facts).is_ok() { restore::restored(facts) } else { Vec::new() };
-    oids(facts, keys.into_iter().map(|(key, _)| key))
+pub fn touched_by_restoration(tree: &Tree) -> Vec<pg_sys::Oid> {
+    let keys = if restoration(tree).is_ok() { restore::restored(tree) } else { Vec::new() };
+    oids(tree, keys.into_iter().map(|(key, _)| key))
 }
 
-fn oids<'a>(facts: &Facts, keys: impl Iterator<Item = &'a Key>) -> Vec<pg_sys::Oid> {
-    let ends = keys.flat_map(|k| [(&k.child, k.child_oid), (&k.parent, k.parent_oid)]);
-    let others: BTreeSet<u32> = ends.filter(|(name, _)| **name != facts.qualified).map(|(_, oid)| oid).collect();
+fn oids<'a>(tree: &Tree, keys: impl Iterator<Item = &'a Key>) -> Vec<pg_sys::Oid> {
+    let ends = keys.flat_map(|k| [k.child_oid, k.parent_oid]);
+    let others: BTreeSet<u32> = ends.filter(|oid| tree.place(*oid).is_none()).collect();
     others.into_iter().map(pg_sys::Oid::from).collect()
 }
 

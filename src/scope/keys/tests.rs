@@ -1,29 +1,27 @@
 //! Keys between invented tables: no PostgreSQL.
 
 use super::*;
+use crate::scope::invented::{alone, table, unique};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use serde_json::{Value, json};
 
-fn table(name: &str, organization: &str, indexes: Value) -> Facts {
-    serde_json::from_value(json!({
-        "oid": 0, "schema": "s", "schema_quoted": "s", "table": name, "table_quoted": name, "qualified": format!("s.{name}"),
-        "literal": format!("'s.{name}'"), "kind": "r", "temporary": false, "system": false, "is_child": false,
-        "has_children": false, "row_security": false, "force_row_security": false, "column_name": organization,
-        "column_quoted": organization, "column_literal": format!("'{organization}'"), "column": null,
-        "foreign_keys": [], "indexes": indexes, "policies": [], "triggers": [], "taken_names": [], "owned": true,
-        "registered": {"column_name": organization, "options": {}, "original": Original::default()}
-    }))
-    .unwrap()
+fn scoped(name: &str, organization: &str, indexes: Value) -> Facts {
+    table(name, organization, |j| {
+        j["indexes"] = indexes;
+        j["registered"] = json!({"column_name": organization, "options": {}, "original": Original::default()});
+    })
 }
 
 fn primary_key(columns: &[String]) -> Value {
-    let prefix = "CREATE UNIQUE INDEX pk ON s.p USING btree (";
-    json!({"quoted": "pk", "definition": format!("{prefix}{})", columns.join(", ")), "prefix": prefix, "unique": true,
-        "primary": true, "usable": true, "leads": false, "contains": false, "replica_identity": false,
-        "references": [{"table": "s.c", "quoted": "k"}], "columns": columns, "immediate": true,
-        "constraint": format!("PRIMARY KEY ({})", columns.join(", ")), "comment": null, "clustered": false,
-        "statistics": []})
+    let (prefix, names) = ("CREATE UNIQUE INDEX pk ON public.p USING btree (", columns.join(", "));
+    let mut index = unique(&format!("{prefix}{names})"), prefix, Some(&format!("PRIMARY KEY ({names})")));
+    index["quoted"] = json!("pk");
+    index["primary"] = json!(true);
+    index["references"] = json!([{"table": "public.c", "quoted": "k"}]);
+    index["columns"] = json!(columns);
+    index["immediate"] = json!(true);
+    index
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -34,8 +32,8 @@ fn key() -> impl Strategy<Value = Key> {
         let listed = listed && matches!(on_delete, 'n' | 'd');
         Key {
             quoted: "k".into(),
-            child: "s.c".into(),
-            parent: "s.p".into(),
+            child: "public.c".into(),
+            parent: "public.p".into(),
             child_oid: 1,
             parent_oid: 2,
             columns: names("c"),
@@ -57,17 +55,17 @@ fn key() -> impl Strategy<Value = Key> {
     })
 }
 
-/// The child's facts, with the parent beside it.
-fn family(key: &Key) -> Facts {
-    let mut child = table("c", "org", json!([]));
-    child.neighbours.push(table("p", "whose", json!([primary_key(&key.parent_columns)])));
+/// The child by itself, with the parent beside it.
+fn family(key: &Key) -> Tree {
+    let mut child = alone(scoped("c", "org", json!([])));
+    child.neighbours.push(scoped("p", "whose", json!([primary_key(&key.parent_columns)])));
     child.keys.push(key.clone());
     child
 }
 
 fn plain(key: &Key) -> String {
     let of = |names: &[String]| names.join(", ");
-    format!("FOREIGN KEY ({}) REFERENCES s.p ({})", of(&key.columns), of(&key.parent_columns))
+    format!("FOREIGN KEY ({}) REFERENCES public.p ({})", of(&key.columns), of(&key.parent_columns))
 }
 
 /// What the catalogs would say after the steps.
@@ -87,21 +85,24 @@ proptest! {
     /// There, and then back: the statement that makes the key again is the one that would have made it before.
     #[test]
     fn the_way_back_ends_where_it_began(key in key()) {
-        let facts = family(&key);
+        let tree = family(&key);
         let options = Options::default();
-        let work = work(&facts, &options).unwrap();
+        let work = work(&tree, &options).unwrap();
         let swap = work.drafts.iter().find(|d| d.2.contains("DROP CONSTRAINT k, ADD")).unwrap();
-        prop_assert!(swap.2.contains("REFERENCES s.p (whose, p0"));
+        prop_assert!(swap.2.contains("REFERENCES public.p (whose, p0"));
         prop_assert!(swap.2.ends_with(" NOT VALID") && !swap.2.contains("MATCH FULL"));
         let checked = work.drafts.iter().any(|d| d.2.contains(" CHECK "));
         prop_assert_eq!(checked, key.matched_fully && key.columns.len() > 1 && !key.nullable.is_empty());
         prop_assert_eq!(work.drafts.iter().any(|d| d.2 == key.validate()), key.validated);
 
-        let mut scoped = family(&after(&key));
+        let before = family(&after(&key));
+        let (mut child, mut parent) = (before.root().clone(), before.neighbours[0].clone());
         for (table, memory) in work.memories {
-            let entry = if facts.is_target(table) { &mut scoped } else { &mut scoped.neighbours[0] };
+            let entry = if tree.place_of(table).is_some() { &mut child } else { &mut parent };
             entry.registered.as_mut().unwrap().original.remember(memory);
         }
+        let mut scoped = alone(child);
+        (scoped.keys, scoped.neighbours) = (before.keys.clone(), vec![parent]);
         prop_assert_eq!(verdict(&scoped, &options, &scoped.keys[0]), Verdict::AlreadyComposite);
         prop_assert!(super::work(&scoped, &options).unwrap().drafts.is_empty());
         let back = restoration(&scoped).unwrap();
@@ -111,7 +112,7 @@ proptest! {
         let original = key.definition(&columns, &parent_columns, key.matched_fully, &set);
         prop_assert!(original.starts_with(&plain(&key)));
         let later = if key.validated { "" } else { " NOT VALID" };
-        let expected = format!("ALTER TABLE s.c ADD CONSTRAINT k {original}{later}");
+        let expected = format!("ALTER TABLE public.c ADD CONSTRAINT k {original}{later}");
         prop_assert!(back.after.iter().any(|(_, sql)| *sql == expected), "{:?}\n{expected}", back.after);
     }
 }
@@ -121,13 +122,13 @@ fn a_scoped_primary_key_waits_for_its_last_plain_key() {
     let scoped = Options { primary_key: options::PrimaryKey::Scoped, ..Options::default() };
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let key = key().new_tree(&mut runner).unwrap().current();
-    let mut facts = family(&key);
-    facts.neighbours[0].registered.as_mut().unwrap().options = scoped.clone();
+    let mut tree = family(&key);
+    tree.neighbours[0].registered.as_mut().unwrap().options = scoped.clone();
     let made =
-        |facts: &Facts| work(facts, &Options::default()).unwrap().drafts.iter().any(|d| d.2.contains("PRIMARY KEY"));
-    assert!(made(&facts));
-    facts.neighbours[0].indexes[0].references.push(KeyName { table: "s.other".into(), quoted: "o".into() });
-    assert!(!made(&facts));
+        |tree: &Tree| work(tree, &Options::default()).unwrap().drafts.iter().any(|d| d.2.contains("PRIMARY KEY"));
+    assert!(made(&tree));
+    tree.neighbours[0].indexes[0].references.push(KeyName { table: "public.other".into(), quoted: "o".into() });
+    assert!(!made(&tree));
 }
 
 #[test]

@@ -5,20 +5,21 @@ use crate::error::Error;
 use crate::pg::as_superuser;
 use crate::scope::facts::{Column, Facts};
 use crate::scope::refuse::conflict;
+use crate::scope::tree::Tree;
 use crate::spi;
 use uuid::Uuid;
 
 /// Before PostgreSQL looks at the rows, with VALIDATE or at once: its own error would show the first row's values.
-pub fn check(facts: &Facts, backfill: Option<&str>, statement: &str) -> Result<(), Error> {
-    let Some(key) = facts.keys.iter().find(|k| looks_at_rows(facts, k, statement)) else { return Ok(()) };
-    let count = format!("SELECT count(*)::text {}", foreign_rows(facts, key, None));
+pub fn check(tree: &Tree, backfill: Option<&str>, statement: &str) -> Result<(), Error> {
+    let Some(key) = tree.keys.iter().find(|k| looks_at_rows(tree, k, statement)) else { return Ok(()) };
+    let count = format!("SELECT count(*)::text {}", foreign_rows(tree, key, None));
     let rows = as_superuser(|| spi::query(&count, &[])).and_then(|n| n.parse().ok()).unwrap_or(0u64);
     if rows == 0 {
         return Ok(());
     }
-    let list = format!("SELECT c.* {}", foreign_rows(facts, key, backfill));
+    let list = format!("SELECT c.* {}", foreign_rows(tree, key, backfill));
     Err(conflict(
-        facts,
+        tree.root(),
         &format!(
             "By foreign key {} {rows} row(s) of {} refer to a row of {} of another organization.",
             key.quoted, key.child, key.parent
@@ -29,16 +30,15 @@ pub fn check(facts: &Facts, backfill: Option<&str>, statement: &str) -> Result<(
     ))
 }
 
-fn looks_at_rows(facts: &Facts, key: &Key, statement: &str) -> bool {
-    let at_once =
-        || statement.starts_with(&key.replace(facts.end(&key.child), "")) && facts.end(&key.child).kind == 'p';
+fn looks_at_rows(tree: &Tree, key: &Key, statement: &str) -> bool {
+    let at_once = || statement.starts_with(&key.replace(tree.end(&key.child), "")) && tree.end(&key.child).kind == 'p';
     statement == key.validate() || at_once()
 }
 
-fn foreign_rows(facts: &Facts, key: &Key, backfill: Option<&str>) -> String {
-    let (child, parent) = facts.ends(key);
-    let (c, c_org) = rows(facts, child, "c", backfill);
-    let (p, p_org) = rows(facts, parent, "p", backfill);
+fn foreign_rows(tree: &Tree, key: &Key, backfill: Option<&str>) -> String {
+    let (child, parent) = tree.ends(key);
+    let (c, c_org) = rows(tree, child, "c", backfill);
+    let (p, p_org) = rows(tree, parent, "p", backfill);
     let filled: Vec<_> = key.columns.iter().map(|column| format!("c.{column} IS NOT NULL")).collect();
     format!(
         "FROM {c} WHERE {} AND NOT EXISTS (SELECT FROM {p} WHERE {} AND {p_org} = {c_org})",
@@ -49,9 +49,9 @@ fn foreign_rows(facts: &Facts, key: &Key, backfill: Option<&str>) -> String {
 
 /// The table under an alias, and the organization of its rows: after a refusal the column may not be there, or not be
 /// filled, as it would have been.
-fn rows(facts: &Facts, table: &Facts, alias: &str, backfill: Option<&str>) -> (String, String) {
+fn rows(tree: &Tree, table: &Facts, alias: &str, backfill: Option<&str>) -> (String, String) {
     let filled = table.column.as_ref().is_some_and(Column::is_filled);
-    let Some(expression) = backfill.filter(|_| facts.is_target(table) && !filled) else {
+    let Some(expression) = backfill.filter(|_| tree.has(table) && !filled) else {
         return (format!("{} {alias}", table.qualified), format!("{alias}.{}", table.column_quoted));
     };
     let value = match Uuid::try_parse(expression) {

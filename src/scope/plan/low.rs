@@ -3,13 +3,14 @@
 //!
 //! Constraints and indexes made here have names of their own kind, by which enable knows them for scoping's.
 
-use super::observe;
-use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE};
+use super::{EXCLUSIVE, Plan, ROW_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, fit, made_scoped};
 use crate::error::Error;
 use crate::scope::Step;
 use crate::scope::facts::{Column, Facts};
 use crate::scope::options::{Index, Locks, OnDelete, Options};
-use crate::scope::{refuse, views};
+use crate::scope::refuse;
+use crate::scope::tree::Tree;
+use std::borrow::Cow;
 
 const SHARE_UPDATE_EXCLUSIVE: &str = "SHARE UPDATE EXCLUSIVE";
 const KEY: &str = "orgscope_fkey";
@@ -29,12 +30,11 @@ pub fn prepared(facts: &Facts) -> bool {
     checks.chain(keys).chain(indexes).any(|name| is_prepared(name))
 }
 
-pub fn low(facts: &Facts, options: &Options) -> Result<Vec<Step>, Error> {
-    refuse::unfit(facts)?;
-    refuse::unfilled(facts, options)?;
-    observe::dormant(facts, options)?;
-    views::refuse_materialized(facts, options)?;
-    let mut plan = Plan { facts, options, steps: Vec::new() };
+pub fn low(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
+    refuse::low_locks_of_many(tree)?;
+    fit(tree, options)?;
+    let mut plan = Plan::alone(tree.root(), options);
+    plan.scoped_indexes = Cow::Owned(made_scoped(tree, options));
     plan.low_column();
     plan.low_not_null();
     plan.low_foreign_key();
@@ -137,7 +137,8 @@ impl Plan<'_> {
 
     fn low_enable(&mut self) -> Result<(), Error> {
         let facts = self.facts;
-        for index in self.made_scoped() {
+        let scoped = self.scoped_indexes.clone();
+        for index in facts.indexes.iter().filter(|i| scoped.contains(&i.oid)) {
             let reason = format!(
                 "the next step builds {} anew under its lock; the option {{\"unique\": \"keep\"}} leaves it as it is",
                 index.quoted

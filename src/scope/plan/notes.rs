@@ -1,12 +1,13 @@
 //! What a plan leaves as it is although organizations meet there: told by `plan_org_scoping()`, with the reason.
 
-use super::unique::becomes_scoped;
-use crate::scope::facts::{Facts, Index};
+use super::unique::{becomes_scoped, scoped_indexes};
+use crate::scope::facts::Index;
 use crate::scope::keys::{self, Verdict};
 use crate::scope::options::Options;
+use crate::scope::tree::Tree;
 
-pub fn notes(facts: &Facts, options: &Options) -> Vec<String> {
-    let kept_keys = facts.keys.iter().filter_map(|key| match keys::verdict(facts, options, key) {
+pub fn notes(tree: &Tree, options: &Options) -> Vec<String> {
+    let kept_keys = tree.keys.iter().filter_map(|key| match keys::verdict(tree, options, key) {
         Verdict::Kept(reason) => {
             Some(format!("foreign key {} of {} to {} is kept: {reason}", key.quoted, key.child, key.parent))
         }
@@ -16,8 +17,13 @@ pub fn notes(facts: &Facts, options: &Options) -> Vec<String> {
         )),
         _ => None,
     });
-    let kept_indexes = facts.indexes.iter().filter_map(|i| {
-        let reason = kept(facts, options, i)?;
+    let mut scoped = scoped_indexes(tree, options);
+    scoped.extend(keys::taken_along(tree, options));
+    // What belongs to an index of the table above goes or stays with that.
+    let tops =
+        tree.members().iter().flat_map(|m| &m.indexes).filter(|i| i.parent.is_none() && !scoped.contains(&i.oid));
+    let kept_indexes = tops.filter_map(|i| {
+        let reason = kept(options, i)?;
         Some(format!("{} {} ({}) is kept: {reason}", noun(i), i.quoted, shown(i)))
     });
     kept_keys.chain(kept_indexes).collect()
@@ -38,7 +44,7 @@ fn shown(index: &Index) -> String {
 }
 
 /// Why what is unique over all organizations stays so; None when it does not, or when nobody chooses its values.
-fn kept(facts: &Facts, options: &Options, index: &Index) -> Option<String> {
+fn kept(options: &Options, index: &Index) -> Option<String> {
     let restricts = index.unique || index.exclusion;
     if !restricts || index.contains || (index.primary && index.surrogate) {
         return None;
@@ -51,8 +57,8 @@ fn kept(facts: &Facts, options: &Options, index: &Index) -> Option<String> {
             "the option {\"unique\": \"keep\"}; one organization can tell from an error what another has".into()
         });
     }
-    if becomes_scoped(index) || keys::takes_along(facts, options, index) {
-        return None;
+    if becomes_scoped(index) {
+        return Some("what belongs to it in a partition is needed as it is".into());
     }
     if index.replica_identity {
         return Some("it is the replica identity, by which logical replication finds rows".into());

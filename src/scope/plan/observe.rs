@@ -26,6 +26,13 @@ fn before(facts: &Facts) -> (bool, bool) {
     }
 }
 
+/// Whether it was scoping that made the column NOT NULL.
+pub(super) fn becomes_nullable(facts: &Facts) -> bool {
+    let original = facts.registered.as_ref().and_then(|r| r.original.column.as_ref());
+    let was = facts.registered.is_none() || original.is_some_and(|c| c.not_null);
+    !was && facts.column.as_ref().is_some_and(Column::is_filled)
+}
+
 impl Plan<'_> {
     pub(super) fn observes(&self) -> bool {
         self.options.mode == Mode::Observe
@@ -37,14 +44,10 @@ impl Plan<'_> {
         self.observes() && before(self.facts).0
     }
 
-    /// A row without an organization must go in.
+    /// A row without an organization must go in. Reaches the tables below.
     pub(super) fn nullable(&mut self) {
-        let original = self.facts.registered.as_ref().and_then(|r| r.original.column.as_ref());
-        let was = self.facts.registered.is_none() || original.is_some_and(|c| c.not_null);
-        if !was && self.facts.column.as_ref().is_some_and(Column::is_filled) {
-            let change = format!("ALTER COLUMN {} DROP NOT NULL", self.facts.column_quoted);
-            self.alter("not null", EXCLUSIVE, &change, "observed, not enforced");
-        }
+        let change = format!("ALTER COLUMN {} DROP NOT NULL", self.facts.column_quoted);
+        self.alter("not null", EXCLUSIVE, &change, "observed, not enforced");
     }
 
     pub(super) fn own_row_security(&mut self) {

@@ -63,20 +63,23 @@ impl Plan<'_> {
         }
     }
 
+    /// A partition's row triggers are clones of those of the table above it.
     pub(super) fn guard(&mut self, wanted: &Guard) {
         let facts = self.facts;
         let create = wanted.create(&facts.qualified, &facts.column_literal, self.observes());
         let found = facts.triggers.iter().find(|t| t.name == wanted.name);
         let name = wanted.quoted_name();
-        let right = found.is_some_and(|t| t.definition == create);
-        if let Some(wrong) = found.filter(|_| !right) {
+        let cloned = facts.partition && wanted.is_row();
+        let right = found.is_some_and(|t| t.definition == create && t.clone == cloned);
+        if let Some(wrong) = found.filter(|t| !right && !t.clone) {
             let drop = format!("DROP TRIGGER {} ON {}", wrong.quoted, facts.qualified);
-            self.add("guard", EXCLUSIVE, drop, "it was changed; replaced by the next step");
+            let reason = if cloned { "a clone takes its place" } else { "it was changed; replaced by the next step" };
+            self.add("guard", EXCLUSIVE, drop, reason);
         }
-        if !right {
+        if !right && !cloned {
             self.add("guard", SHARE_ROW_EXCLUSIVE, create, wanted.reason);
         }
-        if !right || found.is_some_and(|t| !t.always) {
+        if (!right && !cloned) || found.is_some_and(|t| right && !t.always) {
             let change = format!("ENABLE ALWAYS TRIGGER {name}");
             self.alter("guard", SHARE_ROW_EXCLUSIVE, &change, "it fires whatever session_replication_role says");
         }

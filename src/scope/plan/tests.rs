@@ -2,35 +2,46 @@
 
 use super::*;
 use crate::policy::{BASE, FLOOR, GUARDS, predicate};
-use crate::scope::facts::Index;
+use crate::scope::facts::Rows;
+use crate::scope::invented::{alone, index, partitioned, table as facts};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// An empty, ordinary table with the given names.
-fn facts(table: &str, column: &str, change: impl FnOnce(&mut Value)) -> Facts {
-    let mut json = json!({
-        "schema": "public", "schema_quoted": "public", "table": table, "table_quoted": table, "qualified": format!("public.{table}"),
-        "literal": format!("'public.{table}'"), "kind": "r", "temporary": false, "system": false, "is_child": false,
-        "has_children": false, "row_security": false, "force_row_security": false, "column_name": column,
-        "column_quoted": column, "column_literal": format!("'{column}'"), "column": null, "foreign_keys": [],
-        "indexes": [], "policies": [], "triggers": [], "taken_names": [], "registered": null
-    });
-    change(&mut json);
-    serde_json::from_value(json).unwrap()
+#[test]
+fn every_member_gets_what_is_not_handed_down() {
+    let tree = partitioned(3);
+    assert_eq!(tree.members().len(), 13);
+    let steps = plan(&tree, &Options::default()).unwrap();
+    let count = |text: &str| steps.iter().filter(|s| s.sql.contains(text)).count();
+    for once in [
+        "ADD COLUMN",
+        "SET DEFAULT",
+        "SET NOT NULL",
+        "FOREIGN KEY",
+        "CREATE INDEX",
+        "FOR EACH ROW EXECUTE FUNCTION orgscope.fill",
+    ] {
+        assert_eq!(count(once), 1, "{once}");
+    }
+    for each in ["ENABLE ROW", "CREATE POLICY orgscope_floor", "FOR EACH STATEMENT EXECUTE FUNCTION orgscope.truncate"]
+    {
+        assert_eq!(count(each), 13, "{each}");
+    }
 }
 
-fn index(definition: &str, prefix: &str, constraint: Option<&str>) -> Index {
-    serde_json::from_value(json!({
-        "quoted": "i", "definition": definition, "prefix": prefix, "unique": true, "primary": false, "usable": true,
-        "leads": false, "contains": false, "replica_identity": false,
-        "constraint": constraint, "comment": null, "clustered": false, "statistics": []
-    }))
-    .unwrap()
+#[test]
+fn parents_stand_before_their_children() {
+    for tree in [partitioned(4), partitioned(1)] {
+        for i in 0..tree.members().len() {
+            assert!(tree.parents(i).all(|parent| parent < i));
+        }
+        assert_eq!(tree.roots().collect::<Vec<_>>(), [0]);
+    }
 }
 
 #[test]
 fn a_plain_table_gets_everything_in_order() {
-    let steps = plan(&facts("t", "org", |_| ()), &Options::default()).unwrap();
+    let steps = plan(&alone(facts("t", "org", |_| ())), &Options::default()).unwrap();
     let mut kinds: Vec<_> = steps.iter().map(|s| s.kind).collect();
     kinds.dedup();
     assert_eq!(kinds, ["column", "default", "not null", "foreign key", "index", "row security", "policy", "guard"]);
@@ -40,7 +51,8 @@ fn a_plain_table_gets_everything_in_order() {
 #[test]
 fn rows_need_a_backfill() {
     let mut with_rows = facts("t", "org", |_| ());
-    with_rows.rows = crate::scope::facts::Rows { any: true, without_organization: true };
+    with_rows.rows = Rows { any: true, without_organization: true };
+    let with_rows = alone(with_rows);
     assert_eq!(plan(&with_rows, &Options::default()).unwrap_err().report().sqlstate, "OS005");
     let options = Options { backfill: Some("(SELECT 1)".into()), ..Options::default() };
     assert!(plan(&with_rows, &options).unwrap().iter().any(|s| s.kind == "backfill"));
@@ -69,7 +81,7 @@ proptest! {
             None => n,
         };
         for _ in 0..taken {
-            let name = unquote(Plan { facts: &f, options: &Options::default(), steps: vec![] }.free_name("fkey"));
+            let name = unquote(Plan::alone(&f, &Options::default()).free_name("fkey"));
             prop_assert!(name.len() <= 63 && !name.is_empty());
             prop_assert!(!f.taken_names.contains(&name));
             f.taken_names.push(name);
@@ -81,6 +93,8 @@ proptest! {
     fn a_scoped_table_needs_nothing(column in "[a-z_]{1,10}", unique in any::<bool>()) {
         let predicate = predicate(&column);
         let done = facts("t", &column, |j| {
+            j["registered"] = json!({"column_name": column, "options": {}, "original": {"row_security": false,
+                "force_row_security": false, "column": null, "added": [], "replaced": []}});
             j["row_security"] = json!(true);
             j["force_row_security"] = json!(true);
             j["column"] = json!({"type": "uuid", "not_null": true, "not_valid": null, "generated": false, "default": "orgscope.current_org()"});
@@ -93,8 +107,9 @@ proptest! {
             j["triggers"] = Value::Array(GUARDS.iter().map(|g| json!({"name": g.name, "quoted": g.quoted_name(),
                 "definition": g.create("public.t", &format!("'{column}'"), false), "always": true, "ours": true})).collect());
         });
+        let done = alone(done);
         prop_assert_eq!(plan(&done, &Options::default()).unwrap(), vec![]);
-        let back = crate::scope::undo::undo(&done, &crate::scope::undo::Original::default(), &Default::default());
+        let back = crate::scope::undo::undo(&done, &Default::default());
         prop_assert_eq!(back.iter().filter(|s| s.kind == "guard").count(), GUARDS.len());
     }
 }

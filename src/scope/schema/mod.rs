@@ -152,7 +152,7 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
             reason,
         }];
     }
-    let row = |Step { step, kind, sql, lock, reason }| SchemaStep {
+    let row = |Step { step, kind, sql, lock, reason, .. }| SchemaStep {
         target,
         proposal: proposal_name,
         step: Some(step),

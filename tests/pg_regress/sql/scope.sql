@@ -141,7 +141,6 @@ CREATE TABLE company (id uuid PRIMARY KEY);
 CREATE TABLE pointing (organization_id uuid REFERENCES company);
 SELECT orgscope.enable_org_scoping('a_view');
 SELECT orgscope.enable_org_scoping('a_matview');
-SELECT orgscope.enable_org_scoping('parted');
 SELECT orgscope.enable_org_scoping('part');
 SELECT orgscope.enable_org_scoping('temporary');
 SELECT orgscope.enable_org_scoping('orgscope.audit_log');

@@ -73,6 +73,11 @@ impl World {
         world
     }
 
+    /// An empty database of the same cluster.
+    pub fn beside(&self, database: &str) -> Self {
+        Self::empty(self.cluster, database)
+    }
+
     pub fn cluster(&self) -> &'static Cluster {
         self.cluster
     }
