@@ -171,6 +171,10 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
             reason,
         }];
     }
+    let told = |kind: &str, reason: String| match proposal {
+        Proposal::ByParent { path, .. } if kind == "backfill" => format!("along {path}: {reason}"),
+        _ => reason,
+    };
     let row = |Step { step, kind, sql, lock, reason }| SchemaStep {
         target,
         proposal: proposal_name,
@@ -178,7 +182,7 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
         kind: Some(kind),
         sql: Some(sql),
         lock: Some(lock),
-        reason: Some(reason),
+        reason: Some(told(kind, reason)),
     };
     steps.into_iter().map(row).collect()
 }
