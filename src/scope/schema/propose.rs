@@ -54,8 +54,8 @@ pub enum Proposal {
     Scope { backfill: Option<String> },
     /// It gets the column, filled along the path.
     ByParent { path: String, backfill: String },
-    /// Reference data: no path leads from it to an organization.
-    Share,
+    /// Reference data: no path leads from it to an organization, or the caller says so.
+    Share { asked: bool },
     /// The caller wants it left alone.
     Skip,
     /// Somebody has to decide.
@@ -69,7 +69,7 @@ impl Proposal {
         match self {
             Self::Scope { .. } => "scope",
             Self::ByParent { .. } => "scope by parent",
-            Self::Share => "share",
+            Self::Share { .. } => "share",
             Self::Skip => "skip",
             Self::Ask { .. } | Self::Wait { .. } => "ask",
         }
@@ -79,7 +79,10 @@ impl Proposal {
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Scope { .. } | Self::ByParent { .. } => Some("nothing is missing".into()),
-            Self::Share => Some("no foreign key of it leads to an organization: the same for all".into()),
+            Self::Share { asked: true } => Some("the same for all, as asked".into()),
+            Self::Share { asked: false } => {
+                Some("no foreign key of it leads to an organization: the same for all".into())
+            }
             Self::Skip => Some("left alone, as asked".into()),
             Self::Ask { why, .. } | Self::Wait { why } => Some(why.clone()),
         }
@@ -126,7 +129,7 @@ impl<'a> Paths<'a> {
 
     fn proposal(&self, table: &Table, overrides: &Overrides) -> Proposal {
         match overrides.of(table) {
-            Some(Override::Share) => return Proposal::Share,
+            Some(Override::Share) => return Proposal::Share { asked: true },
             Some(Override::Skip) => return Proposal::Skip,
             Some(Override::Backfill(expression)) => return Proposal::Scope { backfill: Some(expression.clone()) },
             Some(Override::By(name)) => {
@@ -158,7 +161,7 @@ impl<'a> Paths<'a> {
         };
         let Some(best) = ways().map(|(distance, _)| distance).min() else {
             return if table.foreign_keys.is_empty() {
-                Proposal::Share
+                Proposal::Share { asked: false }
             } else {
                 Proposal::Ask {
                     why: "it has foreign keys, but none of them leads to an organization".into(),

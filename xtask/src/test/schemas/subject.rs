@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use orgscope_cluster::{Cluster, SUPERUSER};
 use postgres::Client;
 
@@ -13,6 +13,7 @@ use super::{APPLICATION, FIRST, OWNER, SECOND};
 use crate::{project, step};
 
 const FOLDER: &str = "tests/schemas";
+const WIDTH: u16 = 120;
 
 pub struct Subject {
     /// Also its folder in tests/schemas and its database.
@@ -96,14 +97,15 @@ impl<'a> Trial<'a> {
     /// The plan in short: how many tables and steps of each kind, and the first of them.
     fn show_plan(&mut self, options: &str) -> Result<()> {
         let summary = "SELECT proposal, count(DISTINCT target)::text, count(step)::text,
-                min(target::text || ': ' || COALESCE(substring(reason FROM 'along (.*):'), reason))
-                    FILTER (WHERE kind = 'backfill' OR step IS NULL)
+                COALESCE(min(target::text || COALESCE(' along ' || substring(reason FROM 'along (.*):'), ': ' || reason))
+                    FILTER (WHERE kind = 'backfill' OR step IS NULL), min(target::text))
             FROM orgscope.plan_org_scoping_schema($1::text::name, $2::text::jsonb) GROUP BY 1 ORDER BY 1";
         let owner = &mut self.owner;
         let schema = self.subject.schema;
         let rows = step::work("plan", || Ok(owner.query(summary, &[&schema, &options])?))?;
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["proposal", "tables", "steps", "for example"]);
+        table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(WIDTH).set_header(["proposal", "tables", "steps", "for example"]);
         for row in &rows {
             table.add_row((0..4).map(|n| row.get::<_, Option<String>>(n).unwrap_or_default()));
         }
