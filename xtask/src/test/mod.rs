@@ -9,7 +9,7 @@ mod golden;
 mod major;
 mod postgres;
 mod report;
-pub mod schemas;
+mod schemas;
 mod suites;
 
 use std::fs;

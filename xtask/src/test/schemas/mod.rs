@@ -1,6 +1,7 @@
 //! Published schemas, not written by us: scoped whole, filled for two organizations, compared table by table, used by
 //! the application's own tests, and unscoped again.
 
+mod source;
 mod subject;
 
 use std::time::Instant;

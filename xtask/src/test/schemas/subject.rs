@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use orgscope_cluster::{Cluster, SUPERUSER};
 use postgres::Client;
 
-use super::{APPLICATION, FIRST, OWNER, SECOND};
+use super::{APPLICATION, FIRST, OWNER, SECOND, source};
 use crate::{project, step};
 
 const FOLDER: &str = "tests/schemas";
@@ -27,6 +27,23 @@ pub struct Subject {
     pub scoped_at_least: usize,
 }
 
+impl Subject {
+    pub fn folder(&self) -> PathBuf {
+        project::path(FOLDER).join(self.name)
+    }
+
+    /// Python in the subject's folder as any client of the database would be: over TCP.
+    pub fn python(&self, python: &Path, cluster: &Cluster, role: &str, database: &str) -> Command {
+        let mut command = Command::new(python);
+        cluster.aim(&mut command);
+        command.current_dir(self.folder());
+        command.env("PGHOST", "127.0.0.1").env("PGUSER", role).env("PGDATABASE", database);
+        command.env("PYTHONPATH", project::path("tests/demo/django")).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("PYTHONWARNINGS", "ignore").env("DJANGO_SETTINGS_MODULE", "settings");
+        command
+    }
+}
+
 /// A subject on its database.
 pub struct Trial<'a> {
     subject: &'a Subject,
@@ -39,14 +56,18 @@ pub struct Trial<'a> {
 impl<'a> Trial<'a> {
     pub fn begin(subject: &'a Subject, cluster: &'a Cluster, python: &'a Path) -> Result<Self> {
         println!("  {}", subject.what);
+        let published = source::dump(subject, cluster, python)?;
         cluster.create_database(subject.name)?;
+        let mut restore = cluster.command("psql");
+        restore.args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--dbname", subject.name, "--file"]);
+        let name = format!("schemas-{}-restore", subject.name);
+        step::run(&name, "restore its tables", restore.arg(published))?.required()?;
         let mut admin = cluster.connect(SUPERUSER, subject.name)?;
         admin.batch_execute(&format!(
             "CREATE EXTENSION orgscope;
              INSERT INTO orgscope.organization (id, name, slug)
                  VALUES ('{FIRST}', 'Acme', 'acme'), ('{SECOND}', 'Globex', 'globex');
-             CREATE SCHEMA IF NOT EXISTS {0};
-             GRANT ALL ON SCHEMA {0} TO {OWNER}, {APPLICATION}",
+             GRANT ALL ON SCHEMA {} TO {OWNER}, {APPLICATION}",
             subject.schema
         ))?;
         let owner = cluster.connect(OWNER, subject.name)?;
@@ -54,9 +75,9 @@ impl<'a> Trial<'a> {
     }
 
     pub fn run(&mut self) -> Result<()> {
-        self.load()?;
+        self.hand_over()?;
         let before = self.dump()?;
-        let options = fs::read_to_string(self.folder().join("options.json"))?;
+        let options = fs::read_to_string(self.subject.folder().join("options.json"))?;
         self.show_plan(&options)?;
         self.enable(&options)?;
         let tables = self.scoped_tables()?;
@@ -72,13 +93,8 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// The application's own way to make its tables; then they are the owner's, and the application may use them.
-    fn load(&mut self) -> Result<()> {
-        for (number, arguments) in self.subject.load.iter().enumerate() {
-            let mut load = self.command(SUPERUSER, arguments);
-            step::run(&format!("schemas-{}-{number}", self.subject.name), "create its tables", &mut load)?
-                .required()?;
-        }
+    /// The tables are the owner's, and the application may use them.
+    fn hand_over(&mut self) -> Result<()> {
         let schema = self.subject.schema;
         let hand_over = format!(
             "SELECT string_agg(format('ALTER TABLE %s OWNER TO {OWNER}', oid::regclass), ';')
@@ -88,7 +104,7 @@ impl<'a> Trial<'a> {
         self.admin.batch_execute(&statements)?;
         self.admin.batch_execute(&format!(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {APPLICATION};
-             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {APPLICATION};
+             GRANT ALL ON ALL SEQUENCES IN SCHEMA {schema} TO {APPLICATION};
              ANALYZE"
         ))?;
         Ok(())
@@ -176,7 +192,9 @@ impl<'a> Trial<'a> {
         if self.subject.own_tests.is_empty() {
             return Ok(());
         }
-        let mut tests = self.command(APPLICATION, self.subject.own_tests);
+        let subject = self.subject;
+        let mut tests = subject.python(self.python, self.cluster, APPLICATION, subject.name);
+        tests.args(subject.own_tests);
         tests.env("ORGANIZATION", FIRST);
         let name = format!("schemas-{}-tests", self.subject.name);
         let finished =
@@ -215,21 +233,6 @@ impl<'a> Trial<'a> {
         // psql's \restrict has a random key.
         let stable = text.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
         Ok(stable.map(|line| format!("{line}\n")).collect())
-    }
-
-    fn folder(&self) -> PathBuf {
-        project::path(FOLDER).join(self.subject.name)
-    }
-
-    /// Python in the subject's folder as any client of the database would be: over TCP.
-    fn command(&self, role: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.python);
-        self.cluster.aim(&mut command);
-        command.args(arguments).current_dir(self.folder());
-        command.env("PGHOST", "127.0.0.1").env("PGUSER", role).env("PGDATABASE", self.subject.name);
-        command.env("PYTHONPATH", project::path("tests/demo/django")).env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("PYTHONWARNINGS", "ignore").env("DJANGO_SETTINGS_MODULE", "settings");
-        command
     }
 }
 
