@@ -110,7 +110,7 @@ CREATE FUNCTION orgscope.plan_org_scoping_schema(schema_name name, options jsonb
     AS $$ SELECT * FROM jsonb_populate_recordset(NULL::orgscope.schema_scoping_step,
               orgscope.run_schema_scoping('plan', schema_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.plan_org_scoping_schema(name, jsonb) IS
-    'what enable_org_scoping_schema() would do with each table of the schema, parents first; changes nothing. A table that somebody has to decide about is proposed as ask, with the reason';
+    'what enable_org_scoping_schema() would do with each table of the schema, parents first; changes nothing. A table that somebody has to decide about, or that cannot be scoped as it is, is proposed as ask, with the reason';
 
 CREATE FUNCTION orgscope.enable_org_scoping_schema(schema_name name, options jsonb DEFAULT '{}')
     RETURNS SETOF orgscope.schema_scoping_step
@@ -118,4 +118,4 @@ CREATE FUNCTION orgscope.enable_org_scoping_schema(schema_name name, options jso
     AS $$ SELECT * FROM jsonb_populate_recordset(NULL::orgscope.schema_scoping_step,
               orgscope.run_schema_scoping('enable', schema_name::text, options::text)::jsonb) $$;
 COMMENT ON FUNCTION orgscope.enable_org_scoping_schema(name, jsonb) IS
-    'put every table of the schema under scoping, all or none: those with the organization column, and those that get it from their parents along foreign keys. Options: column_name, overrides (per table: scope, share, skip, {"by": key}, {"backfill": expression}), and those of enable_org_scoping(). OS005 when a table needs a decision';
+    'put every table of the schema under scoping, all or none: those with the organization column, and those that get it from their parents along foreign keys. Options: column_name, overrides (per table, or per pattern such as *_type: scope, share, skip, {"by": key}, {"backfill": expression}), and those of enable_org_scoping(). OS005 when a table needs a decision';

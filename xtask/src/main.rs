@@ -6,6 +6,7 @@ mod major;
 mod package;
 mod pgrx;
 mod project;
+mod python;
 mod root;
 mod setup;
 mod step;

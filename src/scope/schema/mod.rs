@@ -4,6 +4,7 @@ mod overrides;
 mod propose;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::error::Error;
 use crate::pg::{as_superuser, text_datum};
@@ -99,15 +100,29 @@ fn read(name: &str, wanted: &Wanted) -> Result<Schema, Error> {
 fn show<'a>(proposals: &[(&'a Table, Proposal)], wanted: &Wanted) -> Result<Vec<SchemaStep<'a>>, Error> {
     let mut rows = Vec::new();
     for (table, proposal) in proposals {
-        let steps = match proposal {
+        let planned = match proposal {
             Proposal::Scope { .. } | Proposal::ByParent { .. } => {
-                planned(&facts::read(table.oid.into(), Some(&column(table, wanted)))?, &wanted.of(proposal))?
+                facts::read(table.oid.into(), Some(&column(table, wanted)))
+                    .and_then(|tree| planned(&tree, &wanted.of(proposal)))
             }
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         };
-        rows.extend(numbered(table, proposal, steps));
+        match planned {
+            Ok(steps) => rows.extend(numbered(table, proposal, steps)),
+            // One table that cannot be scoped must not hide the plan of all others.
+            Err(Error::Conflict { message, detail, .. }) => {
+                rows.extend(numbered(table, &refused(&message, &detail), Vec::new()));
+            }
+            Err(other) => return Err(other),
+        }
     }
     Ok(rows)
+}
+
+/// What the table's own plan says against it.
+fn refused(message: &str, detail: &str) -> Proposal {
+    let why = format!("{message}: {}", detail.trim_end_matches('.'));
+    Proposal::Ask { why, overrides: Vec::new(), leads_nowhere: false }
 }
 
 /// All or nothing: one transaction, whose locks are all taken before the first change, in the same order by everybody.
@@ -152,6 +167,10 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
             reason,
         }];
     }
+    let told = |kind: &str, reason: String| match proposal {
+        Proposal::ByParent { path, .. } if kind == "backfill" => format!("along {path}: {reason}"),
+        _ => reason,
+    };
     let row = |Step { step, kind, sql, lock, reason, .. }| SchemaStep {
         target,
         proposal: proposal_name,
@@ -159,19 +178,23 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
         kind: Some(kind),
         sql: Some(sql),
         lock: Some(lock),
-        reason: Some(reason),
+        reason: Some(told(kind, reason)),
     };
     steps.into_iter().map(row).collect()
 }
 
 fn refuse_open_questions(schema: &Schema, proposals: &[(&Table, Proposal)]) -> Result<(), Error> {
     let open = proposals.iter().filter_map(|(table, proposal)| match proposal {
-        Proposal::Ask { why, overrides } => Some((table, why, overrides)),
+        Proposal::Ask { why, overrides, .. } => Some((table, why, overrides)),
         _ => None,
     });
     let open: Vec<_> = open.collect();
     let Some((first, _, choices)) = open.first() else { return Ok(()) };
-    let detail: Vec<_> = open.iter().map(|(table, why, _)| format!("{}: {why}.", table.qualified)).collect();
+    let mut detail: Vec<_> = open.iter().map(|(table, why, _)| format!("{}: {why}.", table.qualified)).collect();
+    match proposals.iter().filter(|(_, proposal)| matches!(proposal, Proposal::Wait { .. })).count() {
+        0 => {}
+        waiting => detail.push(format!("Tables that wait for these: {waiting}.")),
+    }
     let choice = choices.first().map_or("\"skip\"", String::as_str);
     let name = Value::from(first.qualified.as_str());
     let hint = format!("Decide in the options, for example {{\"overrides\": {{{name}: {choice}}}}}.");
@@ -182,7 +205,7 @@ fn invalid(detail: String) -> Error {
     conflict(
         "invalid schema scoping options".into(),
         detail,
-        "Beside a table's options: \"column_name\" (a string), \"overrides\" (per table: \"scope\", \"share\", \"skip\", {\"by\": key}, {\"backfill\": expression}).",
+        "Beside a table's options: \"column_name\" (a string), \"overrides\" (per table or pattern of tables: \"scope\", \"share\", \"skip\", {\"by\": key}, {\"backfill\": expression}).",
     )
 }
 

@@ -5,9 +5,10 @@
 //! the caller knows which parent a row belongs to, and a table that no path leaves may hold anything.
 
 use super::overrides::{Override, Overrides};
+use super::waiting;
 use serde::Deserialize;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Schema {
@@ -53,12 +54,14 @@ pub enum Proposal {
     Scope { backfill: Option<String> },
     /// It gets the column, filled along the path.
     ByParent { path: String, backfill: String },
-    /// Reference data: no path leads from it to an organization.
-    Share,
+    /// Reference data: no path leads from it to an organization, or the caller says so.
+    Share { asked: bool },
     /// The caller wants it left alone.
     Skip,
     /// Somebody has to decide.
-    Ask { why: String, overrides: Vec<String> },
+    Ask { why: String, overrides: Vec<String>, leads_nowhere: bool },
+    /// Somebody has to decide about a parent first.
+    Wait { why: String },
 }
 
 impl Proposal {
@@ -66,9 +69,9 @@ impl Proposal {
         match self {
             Self::Scope { .. } => "scope",
             Self::ByParent { .. } => "scope by parent",
-            Self::Share => "share",
+            Self::Share { .. } => "share",
             Self::Skip => "skip",
-            Self::Ask { .. } => "ask",
+            Self::Ask { .. } | Self::Wait { .. } => "ask",
         }
     }
 
@@ -76,9 +79,12 @@ impl Proposal {
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Scope { .. } | Self::ByParent { .. } => Some("nothing is missing".into()),
-            Self::Share => Some("no foreign key of it leads to an organization: the same for all".into()),
+            Self::Share { asked: true } => Some("the same for all, as asked".into()),
+            Self::Share { asked: false } => {
+                Some("no foreign key of it leads to an organization: the same for all".into())
+            }
             Self::Skip => Some("left alone, as asked".into()),
-            Self::Ask { why, .. } => Some(why.clone()),
+            Self::Ask { why, .. } | Self::Wait { why } => Some(why.clone()),
         }
     }
 }
@@ -102,6 +108,7 @@ impl Distance {
 pub fn propose<'a>(schema: &'a Schema, overrides: &Overrides) -> Vec<(&'a Table, Proposal)> {
     let paths = Paths::new(schema, overrides);
     let mut proposals: Vec<_> = schema.tables.iter().map(|table| (table, paths.proposal(table, overrides))).collect();
+    waiting::defer(&mut proposals);
     proposals.sort_by_key(|(table, _)| paths.distances.get(&table.oid).map_or(u32::MAX, |d| d.keys));
     proposals
 }
@@ -122,7 +129,7 @@ impl<'a> Paths<'a> {
 
     fn proposal(&self, table: &Table, overrides: &Overrides) -> Proposal {
         match overrides.of(table) {
-            Some(Override::Share) => return Proposal::Share,
+            Some(Override::Share) => return Proposal::Share { asked: true },
             Some(Override::Skip) => return Proposal::Skip,
             Some(Override::Backfill(expression)) => return Proposal::Scope { backfill: Some(expression.clone()) },
             Some(Override::By(name)) => {
@@ -134,6 +141,7 @@ impl<'a> Paths<'a> {
                             "no foreign key of it that leads to an organization has the name or the column {name}"
                         ),
                         overrides: self.choices(table),
+                        leads_nowhere: false,
                     },
                 };
             }
@@ -153,15 +161,21 @@ impl<'a> Paths<'a> {
         };
         let Some(best) = ways().map(|(distance, _)| distance).min() else {
             return if table.foreign_keys.is_empty() {
-                Proposal::Share
+                Proposal::Share { asked: false }
             } else {
                 Proposal::Ask {
                     why: "it has foreign keys, but none of them leads to an organization".into(),
                     overrides: vec!["\"share\"".into(), "\"scope\"".into(), "\"skip\"".into()],
+                    leads_nowhere: true,
                 }
             };
         };
-        let equal: Vec<&ForeignKey> = ways().filter(|(distance, _)| *distance == best).map(|(_, key)| key).collect();
+        let mut equal: Vec<&ForeignKey> =
+            ways().filter(|(distance, _)| *distance == best).map(|(_, key)| key).collect();
+        // A key that was declared twice is one way.
+        let leads = |key: &ForeignKey| (key.parent, key.columns.clone(), key.parent_columns.clone());
+        let mut known = HashSet::new();
+        equal.retain(|key| known.insert(leads(key)));
         match equal[..] {
             [key] => self.by_parent(table, key),
             _ => Proposal::Ask {
@@ -171,6 +185,7 @@ impl<'a> Paths<'a> {
                     self.list(&equal)
                 ),
                 overrides: equal.iter().map(|key| by(key)).collect(),
+                leads_nowhere: false,
             },
         }
     }

@@ -68,7 +68,7 @@ fn a_key_that_is_never_null_is_better_than_a_shorter_one() {
 fn equally_good_ways_are_a_question() {
     let tables = || vec![table(1, true, &[]), table(2, true, &[]), table(3, false, &[(1, true), (2, true)])];
     let found = proposals(tables(), &[]);
-    let Proposal::Ask { why, overrides } = &found[2].1 else { panic!("{found:?}") };
+    let Proposal::Ask { why, overrides, .. } = &found[2].1 else { panic!("{found:?}") };
     assert_eq!(why, "its organization is to be had in 2 equally short ways: (c0) to s.t1, (c1) to s.t2");
     assert_eq!(overrides, &["{\"by\": \"t3_fk0\"}", "{\"by\": \"t3_fk1\"}"]);
     let found = proposals(tables(), &[("s.t3", Override::By("t3_fk1".into()))]);
@@ -80,6 +80,59 @@ fn equally_good_ways_are_a_question() {
 fn keys_that_lead_nowhere_are_a_question() {
     let tables = vec![table(1, true, &[]), table(2, false, &[(3, true)]), table(3, false, &[])];
     assert_eq!(names(&proposals(tables, &[])), ["t1 scope", "t2 ask", "t3 share"]);
+}
+
+#[test]
+fn only_the_first_of_a_chain_is_asked() {
+    // 5 -> 4 -> 3 -> 2, which has no keys; 6 and 7 lead to each other and to 2.
+    let chain = [(3, 2), (4, 3), (5, 4)].map(|(oid, parent)| table(oid, false, &[(parent, true)]));
+    let cycle = [(6, 7), (7, 6)].map(|(oid, other)| table(oid, false, &[(2, true), (other, false)]));
+    let tables = || [table(2, false, &[])].into_iter().chain(chain.clone()).chain(cycle.clone()).collect();
+    let found = proposals(tables(), &[]);
+    let asked = |found: &[(String, Proposal)]| -> Vec<String> {
+        found.iter().filter(|(_, p)| matches!(p, Proposal::Ask { .. })).map(|(table, _)| table.clone()).collect()
+    };
+    assert_eq!(asked(&found), ["t3", "t6", "t7"]);
+    assert_eq!(found[3].1, Proposal::Wait { why: "(c0) leads to s.t4, which has to be decided first".into() });
+    let found = proposals(tables(), &[("t3", Override::Share)]);
+    assert_eq!(asked(&found), ["t4", "t6", "t7"]);
+    let found = proposals(tables(), &[("t3", Override::Scope), ("t6", Override::Scope)]);
+    assert_eq!(asked(&found), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_declared_twice_is_one_way() {
+    let mut twice = table(2, false, &[(1, true), (1, true)]);
+    twice.foreign_keys[1].columns = twice.foreign_keys[0].columns.clone();
+    assert_eq!(names(&proposals(vec![table(1, true, &[]), twice], &[])), ["t1 scope", "t2 scope by parent"]);
+}
+
+#[test]
+fn patterns_speak_for_many_tables() {
+    let tables = || vec![table(1, false, &[]), table(11, false, &[]), table(12, false, &[]), table(2, false, &[])];
+    let said = [
+        ("*", Override::Skip),
+        ("t1*", Override::Scope),
+        ("s.*2", Override::Share),
+        ("t11", Override::Backfill("x".into())),
+    ];
+    let found = proposals(tables(), &said);
+    assert_eq!(names(&found), ["t1 scope", "t11 scope", "t12 share", "t2 share"]);
+    assert_eq!(found[1].1, Proposal::Scope { backfill: Some("x".into()) });
+    let overrides = Overrides([("t1*2".to_owned(), Override::Skip), ("t3*".to_owned(), Override::Skip)].into());
+    assert_eq!(overrides.unknown(&tables()), ["t3*"]);
+}
+
+#[test]
+fn a_pattern_matches_whole_names() {
+    let table = Table { table: "artist_tag_raw".into(), ..table(1, false, &[]) };
+    let known = |pattern: &str| Overrides([(pattern.to_owned(), Override::Skip)].into()).of(&table).is_some();
+    for pattern in ["artist_tag_raw", "*", "**", "artist*", "*raw", "a*_*_raw", "*tag*", "*_tag_raw*", "s.t*1"] {
+        assert!(known(pattern), "{pattern}");
+    }
+    for pattern in ["", "artist", "*tag", "tag*", "artist_tag_raw*w", "*raw*tag*", "s.artist*"] {
+        assert!(!known(pattern), "{pattern}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::count::Count;
-use super::{Outcome, golden, postgres, suites};
+use super::{Outcome, golden, postgres, schemas, suites};
 use crate::major::Major;
 use crate::{pgrx, setup};
 
@@ -17,7 +17,7 @@ pub struct Options {
     /// Where the results go
     #[arg(long)]
     outcomes: PathBuf,
-    /// Also run the suites that have nothing to do with PostgreSQL
+    /// Also run the suites that one PostgreSQL is enough for
     #[arg(long)]
     first: bool,
     #[arg(long)]
@@ -33,6 +33,9 @@ pub fn run(options: &Options) -> Result<()> {
     if install.success {
         outcomes.extend(golden::run(options.accept)?);
         outcomes.push(suites::cluster(major)?);
+        if options.first {
+            outcomes.push(schemas::run().or_else(|problem| no_result("schemas", &problem))?);
+        }
         outcomes.push(postgres::run().or_else(|problem| no_result("postgres", &problem))?);
     } else {
         install.print_tail()?;

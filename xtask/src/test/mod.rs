@@ -8,6 +8,7 @@ mod golden;
 mod major;
 mod postgres;
 mod report;
+mod schemas;
 mod suites;
 
 use std::fs;
@@ -60,7 +61,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut runs: Vec<Run> = Vec::new();
     for major in options.majors()? {
         let started = Instant::now();
-        // The suites that have nothing to do with PostgreSQL need no second run.
+        // The suites that have little to do with PostgreSQL's version need no second run.
         let results = results(major, runs.is_empty(), options.accept);
         runs.push(Run::new(major.number, results, started.elapsed()));
     }
