@@ -21,7 +21,7 @@ const SECOND: &str = "bbbbbbbb-0000-7000-8000-000000000002";
 const OWNER: &str = "owner";
 const APPLICATION: &str = "app";
 
-static SUBJECTS: [Subject; 2] = [
+static SUBJECTS: [Subject; 3] = [
     Subject {
         name: "wagtail",
         what: "Wagtail and its example site: a large Django application",
@@ -53,6 +53,14 @@ static SUBJECTS: [Subject; 2] = [
         load: &[&["load.py"]],
         own_tests: &[],
         scoped_at_least: 290,
+    },
+    Subject {
+        name: "audit_trail",
+        what: "sqlalchemy-audit-trail: events partitioned by severity and then by month",
+        schema: "audit",
+        load: &[&["load.py"]],
+        own_tests: &[],
+        scoped_at_least: 2,
     },
 ];
 
