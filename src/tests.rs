@@ -79,7 +79,7 @@ mod tests {
     fn a_scoped_table_needs_no_further_step() {
         two_organizations();
         run("RESET ROLE");
-        let steps = "SELECT count(*)::text FROM orgscope.plan_org_scoping('public.note')";
+        let steps = "SELECT count(sql)::text FROM orgscope.plan_org_scoping('public.note')";
         assert_eq!(text(steps).as_deref(), Some("0"));
     }
 

@@ -26,8 +26,7 @@ pub fn is_scoping() -> bool {
 
 /// After a drop: a dropped table's name must not make a later table look scoped.
 pub fn forget() {
-    // A look first: only a writer's lock would stay until the end of a transaction that drops something else.
-    as_superuser(|| spi::query_planned(DROPPED, &[]).map(|_| spi::query_planned(FORGET, &[])));
+    as_superuser(|| spi::query_planned(FORGET, &[]));
 }
 
 /// After a rename.
@@ -35,7 +34,5 @@ pub fn follow() {
     as_superuser(|| spi::query_planned(FOLLOW, &[]));
 }
 
-const DROPPED: &str = "SELECT 'yes' FROM pg_event_trigger_dropped_objects() d, orgscope.scoped_table s \
-     WHERE d.object_type = 'table' AND d.object_name = s.table_name::text LIMIT 1";
 const FORGET: &str = include_str!("forget.sql");
 const FOLLOW: &str = include_str!("follow.sql");

@@ -61,6 +61,13 @@ const COMMANDS: &str = concat!(
     "UNION SELECT i.inhrelid FROM touched t JOIN pg_inherits i ON i.inhparent = t.target) ",
     include_str!("registered.sql")
 );
+const CONCERNED: &str = concat!("WITH touched AS (", include_str!("commands.sql"), ") ", include_str!("near.sql"));
+const LOST: &str = include_str!("lost.sql");
+/// Whether a table was dropped that one of the registries knows.
+const GONE: &str = "SELECT 'yes' FROM pg_event_trigger_dropped_objects() d \
+     JOIN (SELECT table_name FROM orgscope.scoped_table UNION ALL SELECT table_name FROM orgscope.unscoped_table) known \
+       ON known.table_name::text = d.object_name \
+     WHERE d.object_type = 'table' LIMIT 1";
 const DROPS: &str = concat!("WITH touched AS (", include_str!("drops.sql"), ") ", include_str!("registered.sql"));
 const OWNERS: &str = concat!("WITH touched AS (", include_str!("owners.sql"), ") ", include_str!("registered.sql"));
 const GIVEN: &str = concat!("WITH touched AS (SELECT unnest($1::oid[]) AS target) ", include_str!("registered.sql"));
@@ -83,10 +90,12 @@ pg_function! {
             registry::follow();
             as_superuser(|| spi::query_planned(FOLLOW, &[]));
         }
-        if !registry::is_scoping() && members::may_change(&tag) {
-            members::adopt()?;
+        if is_there(CONCERNED) {
+            if !registry::is_scoping() && members::may_change(&tag) {
+                members::adopt()?;
+            }
+            judge_all(touched(COMMANDS)?, &tag)?;
         }
-        judge_all(touched(COMMANDS)?, &tag)?;
         record_ours(OURS, &tag)?;
         crate::scope::birth::judge(&tag)?;
         Ok(None)
@@ -100,9 +109,13 @@ pg_function! {
             return Ok(None);
         }
         let tag = command_tag(call);
-        registry::forget();
-        as_superuser(|| spi::query_planned(FORGET, &[]));
-        judge_all(touched(DROPS)?, &tag)?;
+        if is_there(GONE) {
+            registry::forget();
+            as_superuser(|| spi::query_planned(FORGET, &[]));
+        }
+        if is_there(LOST) {
+            judge_all(touched(DROPS)?, &tag)?;
+        }
         record_ours(DROPPED_OURS, &tag)?;
         Ok(None)
     }
@@ -117,6 +130,10 @@ pub fn judge_owners() -> Result<(), Error> {
 fn in_binary_upgrade() -> bool {
     // SAFETY: a plain global.
     unsafe { pg_sys::IsBinaryUpgrade }
+}
+
+fn is_there(sql: &'static str) -> bool {
+    as_superuser(|| spi::query_planned(sql, &[])).is_some()
 }
 
 fn touched(sql: &'static str) -> Result<Vec<Touched>, Error> {
