@@ -14,7 +14,7 @@ INSERT INTO event VALUES
 SELECT orgscope.enable_org_scoping('event_2024');
 \echo :SQLSTATE
 
-SELECT step, kind, sql FROM orgscope.plan_org_scoping('event');
+SELECT step, kind, COALESCE(sql, reason) AS sql FROM orgscope.plan_org_scoping('event');
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('event');
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('event');
 SELECT target, protected FROM orgscope.scoped_tables ORDER BY 1;
@@ -76,7 +76,7 @@ DROP TABLE event;
 CREATE TABLE animal (id int PRIMARY KEY, organization_id uuid);
 CREATE TABLE pet (name text UNIQUE);
 CREATE TABLE dog () INHERITS (animal, pet);
-SELECT step, kind, sql FROM orgscope.plan_org_scoping('animal') WHERE kind NOT IN ('policy', 'guard');
+SELECT step, kind, COALESCE(sql, reason) AS sql FROM orgscope.plan_org_scoping('animal') WHERE kind NOT IN ('policy', 'guard');
 SELECT count(*) AS steps FROM orgscope.enable_org_scoping('animal');
 CREATE TABLE cat () INHERITS (animal);
 SELECT target, protected FROM orgscope.scoped_tables ORDER BY 1;

@@ -4,6 +4,7 @@
 mod common;
 mod later;
 mod shapes;
+mod together;
 mod writes;
 
 use common::*;
