@@ -60,6 +60,11 @@ pub unsafe fn checks_foreign_keys(node: *mut pg_sys::Node) -> bool {
                     pg_sys::AlterTableType::AT_ValidateConstraint | pg_sys::AlterTableType::AT_AlterConstraint => true,
                     // The parent's keys.
                     pg_sys::AlterTableType::AT_AttachPartition => true,
+                    // Whether a key refers to the partition's rows. CONCURRENTLY goes over several transactions, which a
+                    // suspended FORCE must not.
+                    pg_sys::AlterTableType::AT_DetachPartition => {
+                        !(*definition.cast::<pg_sys::PartitionCmd>()).concurrent
+                    }
                     pg_sys::AlterTableType::AT_AddConstraint => is_foreign_key(definition.cast()),
                     pg_sys::AlterTableType::AT_AddColumn => {
                         nodes((*definition.cast::<pg_sys::ColumnDef>()).constraints).any(|c| is_foreign_key(c))
