@@ -213,7 +213,7 @@ fn a_restore_is_no_drift_and_ends_under_watch() {
         assert_eq!(rows(&mut restored, recorded), before, "{database}");
         assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.scoped_tables WHERE protected"), "2");
         assert_eq!(rows(&mut restored, unscoped), declared);
-        assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.table_state WHERE settled"), "4");
+        assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.table_state WHERE settled"), "3");
         let mut owner = world.cluster().connect("owner", database).unwrap();
         refused(&mut owner, "OS006", "DROP POLICY orgscope_floor ON ticket");
         refused(&mut owner, "OS006", "CREATE RULE another AS ON UPDATE TO comment DO ALSO NOTHING");
