@@ -35,7 +35,7 @@ impl Overrides {
     pub fn allow(&self, table: &Table, key: &ForeignKey) -> bool {
         match self.of(table) {
             None => true,
-            Some(Override::By(name)) => key.name == *name || key.columns == [name.as_str()],
+            Some(Override::By(name)) => key.name == *name || key.own_pairs(table).map(|(own, _)| own).eq([name]),
             Some(_) => false,
         }
     }

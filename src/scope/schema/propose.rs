@@ -40,6 +40,13 @@ pub struct ForeignKey {
     pub not_null: bool,
 }
 
+impl ForeignKey {
+    /// Its columns and the parent's, without the organization that scoping has put into it.
+    pub fn own_pairs<'a>(&'a self, child: &'a Table) -> impl Iterator<Item = (&'a String, &'a String)> {
+        self.columns.iter().zip(&self.parent_columns).filter(|(own, _)| **own != child.column_quoted)
+    }
+}
+
 /// A scoped table of another schema.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Outside {
@@ -192,7 +199,7 @@ impl<'a> Paths<'a> {
 
     fn by_parent(&self, table: &Table, key: &ForeignKey) -> Proposal {
         let (parent, column) = self.columns.get(&key.parent).copied().unwrap_or_default();
-        let matches = key.columns.iter().zip(&key.parent_columns);
+        let matches = key.own_pairs(table);
         let matches: Vec<_> =
             matches.map(|(child, own)| format!("orgscope_parent.{own} = {}.{child}", table.qualified)).collect();
         let backfill =

@@ -64,6 +64,17 @@ fn a_key_that_is_never_null_is_better_than_a_shorter_one() {
     assert!(matches!(&found[2].1, Proposal::ByParent { path, .. } if path == "(c0) to s.t1"), "{found:?}");
 }
 
+/// Scoped, a key has the organization in it; the override that chose it still does.
+#[test]
+fn an_override_still_names_a_key_that_became_composite() {
+    let mut child = table(3, true, &[(1, true), (2, true)]);
+    child.foreign_keys[1].columns.insert(0, "org".into());
+    child.foreign_keys[1].parent_columns.insert(0, "org".into());
+    let found = proposals(vec![table(1, true, &[]), table(2, true, &[]), child], &[("t3", Override::By("c1".into()))]);
+    let Proposal::ByParent { backfill, .. } = &found[2].1 else { panic!("{found:?}") };
+    assert!(backfill.ends_with("WHERE orgscope_parent.id = s.t3.c1)"), "{backfill}");
+}
+
 #[test]
 fn equally_good_ways_are_a_question() {
     let tables = || vec![table(1, true, &[]), table(2, true, &[]), table(3, false, &[(1, true), (2, true)])];
