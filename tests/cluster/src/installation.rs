@@ -42,6 +42,13 @@ impl Installation {
         ask(&self.pg_config, question)
     }
 
+    /// A program that PostgreSQL tests itself with, for example `regress/pg_regress`.
+    pub fn test_program(&self, name: &str) -> Result<PathBuf> {
+        let makefile = PathBuf::from(self.ask("--pgxs")?);
+        let pgxs = makefile.parent().and_then(Path::parent).context("pg_config --pgxs gives no usable path")?;
+        Ok(pgxs.join("test").join(name))
+    }
+
     /// The directory of the programs.
     pub fn bindir(&self) -> &Path {
         &self.bindir

@@ -116,9 +116,7 @@ impl Kind {
     }
 
     fn command(&self, cluster: &Cluster, tests: &[String], output: &Path) -> Result<Command> {
-        let makefile = PathBuf::from(cluster.installation().ask("--pgxs")?);
-        let pgxs = makefile.parent().and_then(Path::parent).context("pg_config --pgxs gives no usable path")?;
-        let mut command = Command::new(pgxs.join("test").join(self.program));
+        let mut command = Command::new(cluster.installation().test_program(self.program)?);
         cluster.aim(&mut command);
         command.arg("--use-existing").arg(format!("--dbname={}", self.suite)).arg(format!("--user={SUPERUSER}"));
         command.arg("--host").arg(cluster.socket_directory()).arg(format!("--port={}", cluster.port()));

@@ -53,7 +53,7 @@ impl Workspace {
     pub fn run(&self, cluster: &Cluster, name: &str, what: &str) -> Result<Results> {
         cluster.create_database(DATABASE)?;
         let outputs = cluster.scratch_directory("regress")?;
-        let mut command = Command::new(pg_regress(cluster.installation())?);
+        let mut command = Command::new(cluster.installation().test_program("regress/pg_regress")?);
         cluster.aim(&mut command);
         command.current_dir(&outputs).env_remove("RUST_BACKTRACE");
         command.arg("--use-existing").arg(format!("--dbname={DATABASE}")).arg(format!("--user={SUPERUSER}"));
@@ -102,10 +102,4 @@ impl Results {
     pub fn failed(&self) -> impl Iterator<Item = &str> {
         self.verdicts.iter().filter(|(_, ok)| !**ok).map(|(test, _)| test.as_str())
     }
-}
-
-fn pg_regress(installation: &Installation) -> Result<PathBuf> {
-    let makefile = PathBuf::from(installation.ask("--pgxs")?);
-    let pgxs = makefile.parent().and_then(Path::parent).context("pg_config --pgxs gives no usable path")?;
-    Ok(pgxs.join("test/regress/pg_regress"))
 }
