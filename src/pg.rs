@@ -280,6 +280,12 @@ pub fn text_of(pointer: *const c_char) -> Option<String> {
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
+/// Whether a transaction of this backend is over, or handed on as a prepared one.
+pub fn ends_transaction(event: pg_sys::XactEvent::Type) -> bool {
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE)
+}
+
 /// A parallel worker repeats its leader's settings and must not judge or end them.
 pub fn in_parallel_worker() -> bool {
     // SAFETY: both are plain globals, set once when the worker starts.

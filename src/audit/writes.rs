@@ -177,8 +177,7 @@ pub(super) fn qualified(table: pg_sys::Oid) -> String {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
+    if pg::ends_transaction(event) {
         COUNTS.with(Vec::clear);
     }
 }

@@ -4,7 +4,7 @@
 //! caused it: up to PostgreSQL 17 as the user of that statement, since 18 as the key table's owner, and never with the
 //! security context of the action. What they must know of it is noted when its statement begins.
 
-use crate::pg::{Backend, boundary, raw};
+use crate::pg::{self, Backend, boundary, raw};
 use pgrx::pg_sys;
 use std::ffi::c_void;
 
@@ -73,8 +73,7 @@ fn partitioned_above(table: pg_sys::Oid) -> impl Iterator<Item = pg_sys::Oid> {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
+    if pg::ends_transaction(event) {
         BEGUN.with(Vec::clear);
     }
 }

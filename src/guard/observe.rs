@@ -4,7 +4,7 @@ use crate::audit::observed::{self, Why};
 use crate::context::value::{Org, current};
 use crate::error::Error;
 use crate::guard::{is_apply_worker, row_security_bypassed};
-use crate::pg::Backend;
+use crate::pg::{self, Backend};
 use crate::pg_function;
 use crate::settings::{CONTEXT_CHANGE, ContextChange};
 use crate::trigger::{Event, Trigger};
@@ -73,8 +73,7 @@ pub fn row(t: &Trigger) -> Result<(), Error> {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if matches!(event, XACT_EVENT_ABORT | XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
+    if pg::ends_transaction(event) {
         USED.with(|used| *used = None);
     }
 }

@@ -12,8 +12,6 @@ use crate::spi;
 use pgrx::pg_sys;
 use serde::Deserialize;
 
-const CONCERNED: &str = include_str!("concerned.sql");
-
 /// What a DDL statement has done to trees of scoped tables.
 #[derive(Deserialize)]
 struct Changes {
@@ -37,11 +35,10 @@ pub fn may_change(tag: &str) -> bool {
     ["ALTER TABLE", "ALTER FOREIGN TABLE", "CREATE TABLE", "CREATE FOREIGN TABLE", "CREATE SCHEMA"].contains(&tag)
 }
 
-/// Called at the end of every DDL statement that may concern a tree: one query when it does not. The steps run as who
-/// runs the statement, owner of the new table or superuser.
+/// Called at the end of every DDL statement that may concern a tree. The steps run as who runs the statement, owner of
+/// the new table or superuser.
 pub fn adopt() -> Result<(), Error> {
-    let changes =
-        as_superuser(|| spi::query_planned(CONCERNED, &[]).and_then(|_| spi::query(include_str!("members.sql"), &[])));
+    let changes = as_superuser(|| spi::query(include_str!("members.sql"), &[]));
     let Some(json) = changes else { return Ok(()) };
     let changes: Changes =
         serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("members of a tree: {e}") })?;
