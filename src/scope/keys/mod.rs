@@ -120,10 +120,11 @@ impl Key {
     }
 
     /// Replaces the key. One statement: there is no moment without a key. The rows that are there are looked at by a
-    /// later VALIDATE, except where the key is not validated, and on partitioned tables, which know no NOT VALID.
+    /// later VALIDATE, except where the key is not validated, and on partitioned tables, which know no NOT VALID
+    /// before PostgreSQL 18: one that has such a key can have another.
     fn replace(&self, child: &Facts, definition: &str) -> String {
         let (table, name) = (&self.child, &self.quoted);
-        let later = if child.kind == 'p' { "" } else { " NOT VALID" };
+        let later = if child.kind == 'p' && self.validated { "" } else { " NOT VALID" };
         format!("ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {definition}{later}")
     }
 
