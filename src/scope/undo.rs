@@ -254,7 +254,7 @@ impl<'a> Undo<'a> {
     /// The column stays. What only orgscope wanted of it goes: the default needs the extension, NOT NULL the default.
     fn columns(&mut self) {
         let only = if self.tree.members().len() > 1 { "ONLY " } else { "" };
-        let mut nullable = HashSet::new();
+        let (mut nullable, mut filled_again) = (HashSet::new(), HashSet::new());
         let mut not_valid = Vec::new();
         for (member, facts, original) in self.members() {
             let Some(now) = &facts.column else { continue };
@@ -272,17 +272,21 @@ impl<'a> Undo<'a> {
                 );
             }
             let alter = format!("ALTER TABLE {} ALTER COLUMN {column}", facts.qualified);
-            let above = self.tree.parents(member).any(|p| nullable.contains(&p));
-            let dropped = now.is_filled() && !before.not_null;
-            if above || dropped {
+            let parents_in = |set: &HashSet<usize>| self.tree.parents(member).any(|p| set.contains(&p));
+            let (above, handed_down) = (parents_in(&nullable), parents_in(&filled_again));
+            let dropped = (now.is_filled() || handed_down) && !before.not_null;
+            // A table below may have lost its own with that of the table above, now or when that was observed.
+            let lost = above || (!self.tree.is_root(member) && !now.is_filled());
+            if before.not_null && (handed_down || lost) {
+                filled_again.insert(member);
+            } else if above || dropped {
                 nullable.insert(member);
             }
             // What a partition had of its own stays with it when the table above drops its NOT NULL.
-            if dropped && (!above || before.not_valid.is_some()) {
+            if dropped && (!above || handed_down || before.not_valid.is_some()) {
                 self.add(member, "column", format!("{alter} DROP NOT NULL"));
             }
-            // A table below may have lost its own with that of the table above when that was observed.
-            if before.not_null && (above || (!self.tree.is_root(member) && !now.is_filled())) {
+            if before.not_null && lost && !handed_down {
                 self.add(member, "column", format!("{alter} SET NOT NULL"));
             }
             // Below the top it may meet one that is handed down, of another name.
