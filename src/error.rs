@@ -159,7 +159,7 @@ impl Error {
                     "OS002",
                     &format!("table \"{}\" is shared by all organizations", table.table),
                     "All organizations read its rows, and none may change them.",
-                    "Write to it as a superuser or as a role with BYPASSRLS.",
+                    "Write to it as a superuser or as a role with BYPASSRLS; if organizations have to write to it, call orgscope.unshare_table().",
                 )
             },
             Self::NotATrigger { function } => report(

@@ -37,16 +37,22 @@ pub fn is_shared(target: pg_sys::Oid) -> Result<bool, Error> {
 
 pub fn share(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
     apply::lock_all(vec![target.to_u32()])?;
+    let (facts, steps) = planned(target)?;
+    let _quiet = drift::quiet([facts.oid]);
+    apply::run(&Tree::new(vec![facts.clone()]), &steps, None)?;
+    declare(&facts, "shared", None)?;
+    Ok(steps)
+}
+
+/// What sharing the table would do.
+pub fn planned(target: pg_sys::Oid) -> Result<(Facts, Vec<Step>), Error> {
     let facts = facts::read_one(target, None)?;
     if facts.kind != 'r' || facts::family(target).len() > 1 {
         return refuse(&facts, "share", "It is not an ordinary table.", "Share the tables that hold the rows.".into());
     }
     fit(&facts, "share", "exempt")?;
     let steps = plan::shared(&facts);
-    let _quiet = drift::quiet([facts.oid]);
-    apply::run(&Tree::new(vec![facts.clone()]), &steps, None)?;
-    declare(&facts, "shared", None)?;
-    Ok(steps)
+    Ok((facts, steps))
 }
 
 pub fn unshare(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {

@@ -13,6 +13,8 @@ use crate::project;
 
 /// How many lines of a failed step's log are shown.
 const TAIL_LINES: usize = 40;
+/// And of each panic in it.
+const PANIC_LINES: usize = 20;
 
 /// What a finished command left.
 pub struct Finished {
@@ -31,22 +33,38 @@ impl Finished {
     /// For a step that has to succeed for anything after it to make sense.
     pub fn required(self) -> Result<Self> {
         if !self.success {
-            self.print_tail()?;
+            self.print_failure()?;
             bail!("this step failed, and the rest needs it");
         }
         Ok(self)
     }
 
-    /// Prints the end of the log, for a step that failed.
-    pub fn print_tail(&self) -> Result<()> {
+    /// Prints what of the log says why, for a step that failed: what its tests panicked with, and its end.
+    pub fn print_failure(&self) -> Result<()> {
         let output = self.output()?;
         let lines: Vec<&str> = output.lines().collect();
-        for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+        let end = lines.len().saturating_sub(TAIL_LINES);
+        for line in panics(&lines[..end]).chain(&lines[end..]) {
             println!("    {line}");
         }
         println!("    (all of it: {})", self.log.display());
         Ok(())
     }
+}
+
+/// The messages of panics, which stand far above the end where many tests follow.
+fn panics<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = &'a &'a str> {
+    let mut left = 0;
+    lines.iter().filter(move |line| {
+        if line.contains(" panicked at ") {
+            left = PANIC_LINES;
+        } else if line.starts_with("note: run with") {
+            left = 0;
+        }
+        let shown = left > 0;
+        left = left.saturating_sub(1);
+        shown
+    })
 }
 
 /// Runs a command with its output in `target/logs/<name>.log`.
@@ -109,4 +127,17 @@ fn spinner(what: &str) -> ProgressBar {
     spinner.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_panicked_with_is_found_above_the_end() {
+        let lines =
+            "test a ... ok\nthread 'b' panicked at b.rs:1:5:\nseed 7\nnote: run with `RUST_BACKTRACE=1`\ntest c ... ok";
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(panics(&lines).copied().collect::<Vec<_>>(), ["thread 'b' panicked at b.rs:1:5:", "seed 7"]);
+    }
 }

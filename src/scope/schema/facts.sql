@@ -13,6 +13,7 @@ SELECT jsonb_build_object(
             'column', COALESCE(s.column_name, $2),
             'column_quoted', quote_ident(COALESCE(s.column_name, $2)),
             'registered', s.schema_name IS NOT NULL,
+            'exempt', COALESCE(u.kind = 'exempt', false),
             'foreign_keys', COALESCE((
                 SELECT jsonb_agg(jsonb_build_object(
                     'name', k.conname,
@@ -30,6 +31,7 @@ SELECT jsonb_build_object(
                   AND k.confrelid <> 'orgscope.organization'::regclass), '[]')) ORDER BY c.relname)
         FROM pg_class c
         LEFT JOIN orgscope.scoped_table s ON s.schema_name = n.nspname AND s.table_name = c.relname
+        LEFT JOIN orgscope.unscoped_table u ON u.schema_name = n.nspname AND u.table_name = c.relname
         WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
           AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')

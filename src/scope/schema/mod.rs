@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::pg::{as_superuser, text_datum};
 use crate::pg_function;
 use crate::scope::options::Options;
-use crate::scope::{Step, apply, facts, lock_and_enable, planned};
+use crate::scope::{Step, apply, facts, lock_and_enable, planned, share};
 use crate::spi;
 use overrides::Overrides;
 use propose::{Proposal, Schema, Table, propose};
@@ -105,6 +105,7 @@ fn show<'a>(proposals: &[(&'a Table, Proposal)], wanted: &Wanted) -> Result<Vec<
                 facts::read(table.oid.into(), Some(&column(table, wanted)))
                     .and_then(|tree| planned(&tree, &wanted.of(proposal)))
             }
+            Proposal::Share { .. } => share::planned(table.oid.into()).map(|(_, steps)| steps),
             _ => Ok(Vec::new()),
         };
         match planned {
@@ -132,14 +133,18 @@ fn enable_all<'a>(
     wanted: &Wanted,
 ) -> Result<Vec<SchemaStep<'a>>, Error> {
     refuse_open_questions(schema, proposals)?;
-    let chosen: Vec<_> =
-        proposals.iter().filter(|(_, p)| matches!(p, Proposal::Scope { .. } | Proposal::ByParent { .. })).collect();
+    let chosen: Vec<_> = proposals.iter().filter(|(_, proposal)| !matches!(proposal, Proposal::Skip { .. })).collect();
     apply::lock_all(chosen.iter().map(|(table, _)| table.oid).collect())?;
     let mut rows = Vec::new();
     for (n, (table, proposal)) in chosen.iter().enumerate() {
         let size = if table.rows < 0 { String::new() } else { format!(", about {} rows", table.rows) };
-        pgrx::notice!("scoping table {} of {}: {}{size}", n + 1, chosen.len(), table.qualified);
-        let steps = lock_and_enable(table.oid.into(), &column(table, wanted), &wanted.of(proposal))?;
+        let (shared, target) = (matches!(proposal, Proposal::Share { .. }), table.oid.into());
+        let doing = if shared { "sharing" } else { "scoping" };
+        pgrx::notice!("{doing} table {} of {}: {}{size}", n + 1, chosen.len(), table.qualified);
+        let steps = match shared {
+            true => share::share(target)?,
+            false => lock_and_enable(target, &column(table, wanted), &wanted.of(proposal))?,
+        };
         if !steps.is_empty() {
             rows.extend(numbered(table, proposal, steps));
         }
@@ -169,6 +174,7 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
     }
     let told = |kind: &str, reason: String| match proposal {
         Proposal::ByParent { path, .. } if kind == "backfill" => format!("along {path}: {reason}"),
+        Proposal::Share { asked } => format!("{}: {reason}", same_for_all(*asked)),
         _ => reason,
     };
     let row = |Step { step, kind, sql, lock, reason, .. }| SchemaStep {
@@ -181,6 +187,10 @@ fn numbered<'a>(table: &'a Table, proposal: &Proposal, steps: Vec<Step>) -> Vec<
         reason: Some(told(kind, reason)),
     };
     steps.into_iter().map(row).collect()
+}
+
+fn same_for_all(asked: bool) -> &'static str {
+    if asked { "the same for all, as asked" } else { "no foreign key of it leads to an organization: the same for all" }
 }
 
 fn refuse_open_questions(schema: &Schema, proposals: &[(&Table, Proposal)]) -> Result<(), Error> {

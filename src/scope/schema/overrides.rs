@@ -34,7 +34,7 @@ impl Overrides {
     /// Whether the table's organization may come along this key.
     pub fn allow(&self, table: &Table, key: &ForeignKey) -> bool {
         match self.of(table) {
-            None => true,
+            None => !table.exempt,
             Some(Override::By(name)) => key.name == *name || key.own_pairs(table).map(|(own, _)| own).eq([name]),
             Some(_) => false,
         }
@@ -45,7 +45,7 @@ impl Overrides {
         match self.of(table) {
             Some(Override::Scope | Override::Backfill(_)) => true,
             Some(Override::Share | Override::Skip | Override::By(_)) => false,
-            None => table.has_column || table.registered,
+            None => !table.exempt && (table.has_column || table.registered),
         }
     }
 

@@ -28,6 +28,7 @@ pub struct Table {
     pub column: String,
     pub column_quoted: String,
     pub registered: bool,
+    pub exempt: bool,
     pub foreign_keys: Vec<ForeignKey>,
 }
 
@@ -63,8 +64,8 @@ pub enum Proposal {
     ByParent { path: String, backfill: String },
     /// Reference data: no path leads from it to an organization, or the caller says so.
     Share { asked: bool },
-    /// The caller wants it left alone.
-    Skip,
+    /// The caller wants it left alone, or has said so once with exempt_table().
+    Skip { exempt: bool },
     /// Somebody has to decide.
     Ask { why: String, overrides: Vec<String>, leads_nowhere: bool },
     /// Somebody has to decide about a parent first.
@@ -77,7 +78,7 @@ impl Proposal {
             Self::Scope { .. } => "scope",
             Self::ByParent { .. } => "scope by parent",
             Self::Share { .. } => "share",
-            Self::Skip => "skip",
+            Self::Skip { .. } => "skip",
             Self::Ask { .. } | Self::Wait { .. } => "ask",
         }
     }
@@ -85,12 +86,9 @@ impl Proposal {
     /// Why, where the steps do not say it.
     pub fn reason(&self) -> Option<String> {
         match self {
-            Self::Scope { .. } | Self::ByParent { .. } => Some("nothing is missing".into()),
-            Self::Share { asked: true } => Some("the same for all, as asked".into()),
-            Self::Share { asked: false } => {
-                Some("no foreign key of it leads to an organization: the same for all".into())
-            }
-            Self::Skip => Some("left alone, as asked".into()),
+            Self::Scope { .. } | Self::ByParent { .. } | Self::Share { .. } => Some("nothing is missing".into()),
+            Self::Skip { exempt: false } => Some("left alone, as asked".into()),
+            Self::Skip { exempt: true } => Some("left alone: orgscope.exempt_table() was called for it".into()),
             Self::Ask { why, .. } | Self::Wait { why } => Some(why.clone()),
         }
     }
@@ -137,7 +135,7 @@ impl<'a> Paths<'a> {
     fn proposal(&self, table: &Table, overrides: &Overrides) -> Proposal {
         match overrides.of(table) {
             Some(Override::Share) => return Proposal::Share { asked: true },
-            Some(Override::Skip) => return Proposal::Skip,
+            Some(Override::Skip) => return Proposal::Skip { exempt: false },
             Some(Override::Backfill(expression)) => return Proposal::Scope { backfill: Some(expression.clone()) },
             Some(Override::By(name)) => {
                 let mut named = table.foreign_keys.iter().filter(|key| overrides.allow(table, key));
@@ -153,6 +151,7 @@ impl<'a> Paths<'a> {
                 };
             }
             Some(Override::Scope) => return Proposal::Scope { backfill: None },
+            None if table.exempt => return Proposal::Skip { exempt: true },
             None => {}
         }
         if table.has_column || table.registered {

@@ -21,6 +21,7 @@ fn table(oid: u32, has_column: bool, keys: &[(u32, bool)]) -> Table {
         column: "org".into(),
         column_quoted: "org".into(),
         registered: false,
+        exempt: false,
         foreign_keys: foreign_keys.collect(),
     }
 }

@@ -34,7 +34,7 @@ fn tables_are_scoped_along_their_keys() {
     let by_parent =
         |name: &str| planned.iter().any(|row| row.starts_with(&format!("{name}|scope by parent|backfill|")));
     assert!(by_parent("purchase") && by_parent("line"), "{planned:#?}");
-    assert!(planned.contains(&"country|share|-|-".to_owned()), "{planned:#?}");
+    assert!(planned.contains(&"country|share|guard|1".to_owned()), "{planned:#?}");
     assert_same(&before, &dump(&world), "a plan changes nothing");
 
     run(&mut owner, &enable("{}"));
@@ -44,10 +44,46 @@ fn tables_are_scoped_along_their_keys() {
     assert_eq!(rows_under(&mut app, B, seen), ["1|2|2"]);
     refused(&mut app, "OS001", "SELECT * FROM line");
     refused_under(&mut app, A, "OS002", &format!("INSERT INTO line VALUES (10, 2, 'x', '{B}')"));
+    assert_eq!(one(&mut app, "SELECT name FROM country"), "Germany");
+    refused_under(&mut app, A, "OS002", "UPDATE country SET name = 'mine'");
     assert_eq!(one(&mut owner, &enable("{}")), "0", "enabled a second time, nothing is left to do");
     // What is left to say are notes about keys that stay as they are.
     let left = "SELECT target, proposal, kind FROM orgscope.plan_org_scoping_schema('public') WHERE kind IS DISTINCT FROM 'note'";
     assert_eq!(rows(&mut owner, left), ["country|share|-"]);
+    for table in ["line", "purchase", "customer", "country"] {
+        run(&mut owner, &format!("SELECT orgscope.disable_org_scoping('public.{table}')"));
+    }
+    run(&mut owner, "ALTER TABLE line DROP organization_id; ALTER TABLE purchase DROP organization_id");
+    assert_same(&before, &dump(&world), "disabled");
+}
+
+/// What the plan proposes to share, and nobody wants shared: a table that the application writes for itself.
+#[test]
+fn what_is_not_to_be_shared_is_skipped() {
+    let world = World::without_tables("skip");
+    let mut owner = world.owner();
+    run(&mut owner, SHOP);
+    run(
+        &mut owner,
+        "CREATE TABLE migration (name text); CREATE TABLE session (id int, organization_id uuid);
+         GRANT ALL ON migration, session TO app; SELECT orgscope.exempt_table('public.session', 'ends with the login')",
+    );
+    let skip = r#"{"overrides": {"migration": "skip"}}"#;
+    let plan = format!(
+        "SELECT target, proposal, reason FROM orgscope.plan_org_scoping_schema('public', '{skip}') WHERE step IS NULL"
+    );
+    assert_eq!(
+        rows(&mut owner, &plan),
+        ["migration|skip|left alone, as asked", "session|skip|left alone: orgscope.exempt_table() was called for it"]
+    );
+    run(&mut owner, &enable(skip));
+    run(&mut world.app(), "INSERT INTO migration VALUES ('0001'); INSERT INTO session VALUES (1, NULL)");
+    // One that is shared already is left as it is; one that holds rows of others is not to be shared.
+    assert_eq!(one(&mut owner, &enable(skip)), "0");
+    run(&mut owner, "CREATE TABLE part (name text) PARTITION BY LIST (name)");
+    let plan = "SELECT target, proposal, reason FROM orgscope.plan_org_scoping_schema('public') WHERE target = 'part'::regclass";
+    assert_eq!(rows(&mut owner, plan), ["part|ask|cannot share table \"part\": It is not an ordinary table"]);
+    refused(&mut owner, "OS005", &enable("{}"));
 }
 
 #[test]

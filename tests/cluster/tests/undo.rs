@@ -230,7 +230,9 @@ fn what_a_table_of_a_tree_had_of_its_own_comes_back() {
         }
         run(&mut owner, "CREATE TABLE other (id int PRIMARY KEY, organization_id uuid)");
         run(&mut owner, &format!("{before}; {sql}"));
-        let as_it_was = dump(&world);
+        // A dump does not tell that a column is nullable below one that is not.
+        let filled = "SELECT attrelid::regclass::text || attnotnull FROM pg_attribute WHERE attname = 'organization_id' ORDER BY 1";
+        let as_it_was = (dump(&world), rows(&mut owner, filled));
         for mode in ["{}", r#"{"mode": "observe"}"#] {
             for table in ["t", "other"] {
                 run(&mut owner, &format!("SELECT orgscope.enable_org_scoping('public.{table}', options => '{mode}')"));
@@ -238,7 +240,7 @@ fn what_a_table_of_a_tree_had_of_its_own_comes_back() {
             for table in ["t", "other"] {
                 run(&mut owner, &format!("SELECT orgscope.disable_org_scoping('public.{table}')"));
             }
-            if dump(&world) != as_it_was {
+            if (dump(&world), rows(&mut owner, filled)) != as_it_was {
                 lost.push((what, mode));
             }
         }

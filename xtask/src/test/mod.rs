@@ -29,14 +29,39 @@ use report::{Recorded, Run};
 
 const ALL: &str = "all";
 
+/// As they are run; `golden` stands for the two that compare printed output.
+const SUITES: [&str; 10] =
+    ["fmt", "xtask", "pg16", "clippy", "pure", "pg_test", "golden", "cluster", "schemas", "postgres"];
+
 #[derive(clap::Args)]
 pub struct Options {
     /// PostgreSQL major version, or all that a Debian release ships; by default the machine's own
     #[arg(long, value_parser = PossibleValuesParser::new(["15", "16", "17", "18", ALL]))]
     pg: Option<String>,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+/// What a run of all majors hands on to that of each.
+#[derive(clap::Args)]
+struct Shared {
     /// Take the golden tests' results as the expected ones; review the difference before committing it
     #[arg(long)]
     accept: bool,
+    /// Run these suites only
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(SUITES))]
+    only: Vec<String>,
+}
+
+impl Shared {
+    fn wants(&self, suite: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == suite)
+    }
+
+    fn arguments(&self) -> Vec<&str> {
+        let only = self.only.iter().flat_map(|suite| ["--only", suite]);
+        self.accept.then_some("--accept").into_iter().chain(only).collect()
+    }
 }
 
 /// What one suite did.
@@ -62,7 +87,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     for major in options.majors()? {
         let started = Instant::now();
         // The suites that have little to do with PostgreSQL's version need no second run.
-        let results = results(major, runs.is_empty(), options.accept);
+        let results = results(major, runs.is_empty(), &options.shared);
         runs.push(Run::new(major.number, results, started.elapsed()));
     }
     let total = report::print(&runs);
@@ -70,7 +95,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Runs the suites of one major where it is.
-fn results(major: &Major, first: bool, accept: bool) -> Result<Vec<Recorded>> {
+fn results(major: &Major, first: bool, shared: &Shared) -> Result<Vec<Recorded>> {
     let mut command = match major.pg_config_here() {
         Some(pg_config) => {
             println!("PostgreSQL {} on this machine", major.number);
@@ -88,7 +113,7 @@ fn results(major: &Major, first: bool, accept: bool) -> Result<Vec<Recorded>> {
     let file = project::target(&format!("outcomes-{}.json", major.feature()));
     forget(&file)?;
     command.args(["test-major", "--pg", &major.number.to_string(), "--outcomes"]).arg(&file);
-    command.args(first.then_some("--first")).args(accept.then_some("--accept"));
+    command.args(first.then_some("--first")).args(shared.arguments());
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
     let outcomes = fs::read(&file).with_context(|| format!("the run ended without results ({status})"))?;
     Ok(serde_json::from_slice(&outcomes)?)
@@ -110,7 +135,7 @@ fn judge(suite: &'static str, finished: &step::Finished, read: fn(&str) -> Count
         count.failed = 1;
     }
     if count.failed > 0 {
-        finished.print_tail()?;
+        finished.print_failure()?;
         output.lines().filter(|line| count::names_a_failure(line)).for_each(|line| println!("    {line}"));
     }
     Ok(Outcome { suite, count, seconds: finished.seconds })

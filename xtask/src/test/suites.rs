@@ -10,14 +10,17 @@ use crate::{pgrx, project, step};
 /// The part of its name by which a `#[pg_test]` is told from a pure test.
 const SERVER_TESTS: &str = "::pg_";
 
-/// Style, pure tests, and the tests that run inside PostgreSQL; those of the project's own tools only if asked for.
-pub fn before_install(major: &Major, with_tools: bool) -> Result<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
-    if with_tools {
-        outcomes.extend([fmt()?, tools()?, untested()?]);
-    }
-    outcomes.extend([clippy(major, with_tools)?, pure(major)?, pg_test(major)?]);
-    Ok(outcomes)
+/// Style, pure tests, and the tests that run inside PostgreSQL.
+pub fn before_install(major: &Major, wants: &impl Fn(&str) -> bool, with_tools: bool) -> Result<Vec<Outcome>> {
+    let suites: [(&str, &dyn Fn() -> Result<Outcome>); 6] = [
+        ("fmt", &fmt),
+        ("xtask", &tools),
+        ("pg16", &untested),
+        ("clippy", &|| clippy(major, with_tools)),
+        ("pure", &|| pure(major)),
+        ("pg_test", &|| pg_test(major)),
+    ];
+    suites.into_iter().filter(|(name, _)| wants(name)).map(|(_, run)| run()).collect()
 }
 
 /// Real servers, several connections; needs the extension installed. Tests of what a later major brought, in modules
@@ -90,7 +93,7 @@ fn pg_test(major: &Major) -> Result<Outcome> {
 
 fn whole(suite: &'static str, finished: &step::Finished) -> Result<Outcome> {
     if !finished.success {
-        finished.print_tail()?;
+        finished.print_failure()?;
     }
     Ok(Outcome { suite, count: Count::whole(finished.success), seconds: finished.seconds })
 }

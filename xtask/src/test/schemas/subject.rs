@@ -218,6 +218,7 @@ impl<'a> Trial<'a> {
         for table in tables {
             self.owner.execute("SELECT FROM orgscope.disable_org_scoping($1::text::regclass)", &[table])?;
         }
+        self.owner.execute("SELECT orgscope.unshare_table(target) FROM orgscope.unscoped_tables", &[])?;
         for table in tables {
             self.owner.batch_execute(&format!("ALTER TABLE {table} DROP COLUMN organization_id"))?;
         }
