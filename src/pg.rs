@@ -54,7 +54,12 @@ pub mod raw {
             read_only: bool,
             limit: std::ffi::c_long,
         ) -> c_int;
-        pub fn SPI_prepare(sql: *const c_char, nargs: c_int, types: *mut pg_sys::Oid) -> pg_sys::SPIPlanPtr;
+        pub fn SPI_prepare_cursor(
+            sql: *const c_char,
+            nargs: c_int,
+            types: *mut pg_sys::Oid,
+            options: c_int,
+        ) -> pg_sys::SPIPlanPtr;
         pub fn SPI_keepplan(plan: pg_sys::SPIPlanPtr) -> c_int;
         pub fn SPI_execute_plan(
             plan: pg_sys::SPIPlanPtr,

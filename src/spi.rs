@@ -15,7 +15,7 @@ pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
 }
 
 /// The same for a statement that runs with every DDL: it is planned once in a backend, because planning costs many times
-/// what it does. Its search_path is pinned, or its names are qualified.
+/// what it does; left to itself PostgreSQL plans the first five runs anew, and more where that looks cheaper. Its search_path is pinned, or its names are qualified.
 pub fn query_planned(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
     let (mut values, nulls) = datums(args);
     // SAFETY: as in run(); a kept plan lives as long as the backend, and PostgreSQL plans it again when a table that it
@@ -37,7 +37,8 @@ unsafe fn keep(sql: &'static str, args: usize) -> pg_sys::SPIPlanPtr {
     let (text, mut types) = (pstrdup(sql), vec![pg_sys::TEXTOID; args]);
     // SAFETY: inside an SPI connection; SPI_prepare raises on an error in the statement.
     let plan = unsafe {
-        let plan = boundary(|| raw::SPI_prepare(text, args as c_int, types.as_mut_ptr()));
+        let options = pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int;
+        let plan = boundary(|| raw::SPI_prepare_cursor(text, args as c_int, types.as_mut_ptr(), options));
         boundary(|| raw::SPI_keepplan(plan));
         plan
     };

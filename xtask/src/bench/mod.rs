@@ -7,6 +7,7 @@ mod case;
 mod machine;
 mod measure;
 mod report;
+mod scoping;
 mod variant;
 
 use anyhow::Result;
@@ -29,6 +30,9 @@ pub struct Options {
     /// Only the cases with this text in their name
     #[arg(long, default_value = "")]
     case: String,
+    /// Instead: what enabling costs, of a schema of 300 tables and of the rows of one big table
+    #[arg(long, conflicts_with = "case")]
+    scoping: bool,
 }
 
 /// How much is measured.
@@ -52,9 +56,14 @@ impl Scale {
 pub fn run(options: &Options) -> Result<()> {
     setup::run()?;
     pgrx::install("bench-install")?.required()?;
-    machine::use_one_core()?;
     let scale = Scale::of(options);
+    if !options.scoping {
+        machine::use_one_core()?;
+    }
     let cluster = step::work("start a cluster", || Cluster::start(&configuration()))?;
+    if options.scoping {
+        return scoping::run(&cluster, scale.rows * 5, scale.rounds.min(3));
+    }
     let bench = step::work("fill the tables", || Bench::prepare(&cluster, &scale))?;
     let mut results = Results::default();
     for round in 0..scale.rounds {
