@@ -6,10 +6,25 @@ use crate::scope::tree::Tree;
 
 /// Not refused, only warned of: a migration may want it, and it was the team's choice.
 const UNIQUE: &str = "uniqueness per organization of ";
+const KEY: &str = "the organization in foreign key ";
 const RULE: &str = "its own answer to queries, because of rule ";
 const OWNER: &str = "an owner that row security holds";
 
 pub struct Missing(Vec<String>);
+
+/// What lets organizations meet and is not refused.
+#[derive(Debug, PartialEq)]
+pub enum Opening<'a> {
+    Unique(&'a str),
+    Key(&'a str),
+}
+
+impl<'a> Opening<'a> {
+    fn of(label: &'a str) -> Option<Self> {
+        let unique = || label.strip_prefix(UNIQUE).map(Self::Unique);
+        label.strip_prefix(KEY).map(Self::Key).or_else(unique)
+    }
+}
 
 impl Missing {
     pub fn of(table: &Touched, tree: Option<&Tree>) -> Self {
@@ -20,6 +35,7 @@ impl Missing {
         };
         if table.kind == Kind::Scoped {
             labels.extend(table.rules.iter().map(|rule| format!("{RULE}\"{rule}\"")));
+            labels.extend(table.plain_keys.iter().map(|key| format!("{KEY}{key}")));
             labels.extend(table.owner.iter().map(|_| OWNER.to_owned()));
         }
         labels.sort();
@@ -33,8 +49,8 @@ impl Missing {
     }
 
     pub fn planned(&self) -> Vec<String> {
-        let not_planned = |l: &&String| !l.starts_with(UNIQUE) && !l.starts_with(RULE) && *l != OWNER;
-        self.0.iter().filter(not_planned).cloned().collect()
+        let planned = |l: &&String| Opening::of(l).is_none() && !l.starts_with(RULE) && *l != OWNER;
+        self.0.iter().filter(planned).cloned().collect()
     }
 
     pub fn labels(&self) -> &[String] {
@@ -45,15 +61,16 @@ impl Missing {
         self.0 == known
     }
 
-    /// What is missing that was not known to be: first what weakens the table, then what is unique across organizations.
+    /// What is missing that was not known to be: first what weakens the table, then what lets organizations meet.
     /// A table that is still being restored gets its rules and owner now.
-    pub fn beyond(&self, known: &[String], settled: bool) -> (Vec<String>, Vec<String>) {
+    pub fn beyond(&self, known: &[String], settled: bool) -> (Vec<String>, Vec<Opening<'_>>) {
         // A key that is there but not valid is part of a key that was not there.
-        let is_known = |label: &str| known.iter().any(|k| k.starts_with(label));
-        let new = if settled { self.0.clone() } else { self.planned() };
-        let (wider, lost): (Vec<_>, Vec<_>) =
-            new.into_iter().filter(|l| !is_known(l)).partition(|l| l.starts_with(UNIQUE));
-        (lost, wider.iter().map(|w| w.replace(UNIQUE, "")).collect())
+        let part = |k: &String, label: &str| Opening::of(label).is_none() && k.starts_with(label);
+        let is_known = |label: &str| known.iter().any(|k| k == label || part(k, label));
+        let planned = self.planned();
+        let new = || self.0.iter().filter(|l| (settled || planned.contains(l)) && !is_known(l));
+        let lost = new().filter(|l| Opening::of(l).is_none()).cloned().collect();
+        (lost, new().filter_map(|l| Opening::of(l)).collect())
     }
 }
 
@@ -128,9 +145,16 @@ mod tests {
 
     #[test]
     fn only_what_is_new_counts() {
-        let missing = Missing(vec!["foreign key".into(), "policy p".into(), format!("{UNIQUE}i"), OWNER.into()]);
+        let missing = Missing(vec![
+            "foreign key".into(),
+            "policy p".into(),
+            format!("{KEY}k"),
+            format!("{UNIQUE}i"),
+            OWNER.into(),
+        ]);
         let known = ["foreign key on o".to_owned()];
-        assert_eq!(missing.beyond(&known, true), (vec!["policy p".into(), OWNER.into()], vec!["i".into()]));
+        let lost = vec!["policy p".into(), OWNER.into()];
+        assert_eq!(missing.beyond(&known, true), (lost, vec![Opening::Key("k"), Opening::Unique("i")]));
         assert_eq!(missing.beyond(&known, false), (vec!["policy p".into()], vec![]));
         assert!(!missing.is_complete() && Missing(vec![OWNER.into()]).is_complete());
     }

@@ -6,7 +6,7 @@ mod missing;
 mod quiet;
 
 use crate::audit::ddl;
-use crate::error::Error;
+use crate::error::{Error, Report};
 use crate::guard::table_name;
 use crate::pg::{as_superuser, command_tag, warn, with_pinned_search_path};
 use crate::scope::facts::Facts;
@@ -14,7 +14,7 @@ use crate::scope::tree::Tree;
 use crate::scope::{apply, facts, members, plan, registry};
 use crate::settings::{DRIFT, Drift};
 use crate::{pg_function, spi};
-use missing::Missing;
+use missing::{Missing, Opening};
 use pgrx::pg_sys;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -34,6 +34,7 @@ struct Touched {
     /// The owner, if row security does not hold it.
     owner: Option<String>,
     rules: Vec<String>,
+    plain_keys: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
@@ -173,8 +174,8 @@ fn judge(table: &mut Touched, tree: Option<Tree>, tag: &str) -> Result<(), Error
         }
         ddl::record(tag, Some(table.oid.into()), &serde_json::json!({ "missing": lost }));
     }
-    for index in wider.iter().filter(|_| table.settled) {
-        warn(&unique_across(table.oid, index));
+    for opening in wider.iter().filter(|_| table.settled) {
+        warn(&opening.report(table.oid));
     }
     if !missing.is(known) || (missing.is_complete() && !table.settled) {
         remember(table, &missing);
@@ -257,14 +258,22 @@ fn record_ours(sql: &'static str, tag: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn unique_across(oid: u32, index: &str) -> crate::error::Report {
-    let table = table_name(oid.into(), None);
-    crate::error::Report {
-        sqlstate: "01000",
-        message: format!("what is unique in table \"{}\" is unique across organizations", table.table),
-        detail: format!("A violation of {index} tells one organization what another has."),
-        hint: "Put the organization column first, or call orgscope.repair_org_scoping(), which does.".into(),
-        table: Some(table),
+impl Opening<'_> {
+    fn report(&self, oid: u32) -> Report {
+        let table = table_name(oid.into(), None);
+        let (message, detail, hint) = match self {
+            Self::Unique(index) => (
+                format!("what is unique in table \"{}\" is unique across organizations", table.table),
+                format!("A violation of {index} tells one organization what another has."),
+                "Put the organization column first, or call orgscope.repair_org_scoping(), which does.",
+            ),
+            Self::Key(key) => (
+                format!("foreign key \"{key}\" of table \"{}\" reaches across organizations", table.table),
+                "A row may refer to another organization's row, and go with it.".into(),
+                "Put the organization columns into it, or call orgscope.repair_org_scoping(), which does.",
+            ),
+        };
+        Report { sqlstate: "01000", message, detail, hint: hint.into(), table: Some(table) }
     }
 }
 

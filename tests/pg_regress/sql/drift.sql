@@ -18,10 +18,11 @@ DROP INDEX ticket_organization_id_idx;
 CREATE RULE nothing AS ON DELETE TO ticket DO INSTEAD NOTHING;
 SET orgscope.drift = audit;
 
--- What takes nothing away is nobody's business; what is unique in the whole table is worth a warning.
+-- What takes nothing away is nobody's business; what is unique in the whole table is worth a warning, and so is a key.
 ALTER TABLE ticket ADD note text;
 CREATE POLICY everything ON ticket USING (true) WITH CHECK (true);
 CREATE UNIQUE INDEX ticket_title ON ticket (title);
+ALTER TABLE ticket ADD parent int REFERENCES ticket;
 ALTER TABLE ticket ADD more text;
 SELECT kind, sql FROM orgscope.repair_org_scoping('ticket');
 
