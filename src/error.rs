@@ -64,6 +64,8 @@ pub enum Error {
     Drift { table: Box<TableName>, kind: &'static str, command: String, missing: Vec<String>, undo: String },
     Unscoped { table: Box<TableName>, detail: String, hint: String },
     SharedTable { table: Box<TableName> },
+    BypassDenied { table: Box<TableName> },
+    AuditTimeout { table: Box<TableName> },
     NotATrigger { function: &'static str },
     Internal { what: String },
 }
@@ -160,6 +162,24 @@ impl Error {
                     &format!("table \"{}\" is shared by all organizations", table.table),
                     "All organizations read its rows, and none may change them.",
                     "Write to it as a superuser or as a role with BYPASSRLS; if organizations have to write to it, call orgscope.unshare_table().",
+                )
+            },
+            Self::BypassDenied { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS007",
+                    &format!("access to scoped table \"{}\" outside row security is denied", table.table),
+                    "Row security does not hold this role, and orgscope.bypass is deny.",
+                    "Use a role without SUPERUSER and BYPASSRLS; or, as a superuser and on record, SET orgscope.bypass = audit.",
+                )
+            },
+            Self::AuditTimeout { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS007",
+                    &format!("read of scoped table \"{}\" could not be put on record in time", table.table),
+                    "orgscope.audit_durability is sync: no row is returned before its reader is on record.",
+                    "See in the server's log why the audit writer does not write, or raise orgscope.audit_timeout.",
                 )
             },
             Self::NotATrigger { function } => report(
@@ -277,6 +297,8 @@ mod tests {
             Error::AuditImmutable { operation: "DELETE" },
             Error::InTransaction,
             Error::SharedTable { table: table.clone() },
+            Error::BypassDenied { table: table.clone() },
+            Error::AuditTimeout { table: table.clone() },
             Error::Unscoped { table: table.clone(), detail: "A.".into(), hint: "B.".into() },
             Error::Drift { table, kind: "scoped", command: "x".into(), missing: vec!["y".into()], undo: "z()".into() },
         ];

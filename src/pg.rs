@@ -172,7 +172,11 @@ pub fn replace_errors<R>(
 pub fn entry<R>(body: impl FnOnce() -> Result<R, Error>) -> R {
     let thrown = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
-        Ok(Err(error)) => Thrown::Ours(RawReport::new(error.report())),
+        Ok(Err(error)) => {
+            let report = error.report();
+            crate::audit::denied::note(&report);
+            Thrown::Ours(RawReport::new(report))
+        }
         Err(payload) => match payload.downcast::<Caught>() {
             Ok(caught) => Thrown::Postgres(caught.0),
             // pgrx's own guard knows how to report a panic or an error caught by one of its wrappers.
@@ -408,8 +412,32 @@ pub fn text_datum(text: &str) -> pg_sys::Datum {
 /// Runs `f` as the bootstrap superuser in a security-restricted operation, as the referential-integrity triggers run
 /// as the table's owner: for our own tables, which no role may write.
 pub fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
+    let _own = Own::begin();
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     with_security(Some(pg_sys::BOOTSTRAP_SUPERUSERID.into()), restricted, f)
+}
+
+/// How deep in statements of our own this backend is.
+static OWN: Backend<u32> = Backend::new(0);
+
+struct Own;
+
+impl Own {
+    fn begin() -> Self {
+        OWN.with(|depth| *depth += 1);
+        Self
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        OWN.with(|depth| *depth -= 1);
+    }
+}
+
+/// Whether the extension itself is reading: its own tables and the catalogs, for nobody.
+pub fn is_own_statement() -> bool {
+    OWN.with(|depth| *depth > 0)
 }
 
 /// Runs `f` under the search_path that our functions have, for SQL that is not called through one of them.

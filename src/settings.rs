@@ -58,6 +58,24 @@ pub enum NewTables {
     Ignore,
 }
 
+/// What happens to an access that row security does not cover.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum Bypass {
+    #[name = c"audit"]
+    Audit,
+    #[name = c"deny"]
+    Deny,
+}
+
+/// When a read outside row security returns rows: at once, or when it is on record.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum Durability {
+    #[name = c"async"]
+    Async,
+    #[name = c"sync"]
+    Sync,
+}
+
 pub static CURRENT_ORG: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static ACTOR: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 pub static REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -68,10 +86,19 @@ pub static CONTEXT_CHANGE: GucSetting<ContextChange> = GucSetting::<ContextChang
 pub static DRIFT: GucSetting<Drift> = GucSetting::<Drift>::new(Drift::Reject);
 pub static NEW_TABLES: GucSetting<NewTables> = GucSetting::<NewTables>::new(NewTables::Warn);
 
+pub static BYPASS: GucSetting<Bypass> = GucSetting::<Bypass>::new(Bypass::Audit);
+pub static AUDIT_READS: GucSetting<bool> = GucSetting::<bool>::new(true);
+pub static AUDIT_DURABILITY: GucSetting<Durability> = GucSetting::<Durability>::new(Durability::Async);
+/// Milliseconds.
+pub static AUDIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
+/// The number of different events that the queue of the audit log holds.
+pub static AUDIT_QUEUE: GucSetting<i32> = GucSetting::<i32>::new(2048);
+
 pub fn init() {
     // The lifetime is defined first: whether a value of current_org counts depends on it.
     define_rules();
     define_schema_rules();
+    define_audit();
     value::define_over_placeholder(define_context);
     // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
     // SAFETY: called from _PG_init with a NUL-terminated literal.
@@ -128,6 +155,56 @@ fn define_schema_rules() {
         GucContext::Suset,
         GucFlags::default(),
     );
+}
+
+fn define_audit() {
+    GucRegistry::define_enum_guc(
+        c"orgscope.bypass",
+        c"What happens to an access to a scoped table that row security does not cover.",
+        c"audit: it is put on record. deny: it is an error.",
+        &BYPASS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"orgscope.audit_reads",
+        c"Whether reads outside row security are put on record.",
+        c"",
+        &AUDIT_READS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"orgscope.audit_durability",
+        c"When a read outside row security returns rows.",
+        c"async: at once, while its record waits to be written. sync: when the record is committed.",
+        &AUDIT_DURABILITY,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"orgscope.audit_timeout",
+        c"How long a read waits for its record where audit_durability is sync, before it is refused.",
+        c"",
+        &AUDIT_TIMEOUT,
+        1,
+        600_000,
+        GucContext::Suset,
+        GucFlags::UNIT_MS,
+    );
+    // SAFETY: a plain global. Memory of a size that is fixed when the server starts; without preloading there is none.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        GucRegistry::define_int_guc(
+            c"orgscope.audit_queue",
+            c"How many different events may wait to be written to the audit log.",
+            c"Each takes 4 kB. Equal events are counted in one place; what finds none goes to the server's log.",
+            &AUDIT_QUEUE,
+            16,
+            65536,
+            GucContext::Postmaster,
+            GucFlags::default(),
+        );
+    }
 }
 
 fn define_context() {

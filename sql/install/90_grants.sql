@@ -25,3 +25,7 @@ GRANT SELECT (id, at, organization_id, action, table_name, operation, row_count,
 GRANT SELECT ON orgscope.scoped_tables, orgscope.unscoped_tables, orgscope.backfill_progress TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(),
     orgscope.keep_scoping(), orgscope.keep_scoping_parts() FROM PUBLIC;
+-- How much is on record tells nothing of one organization, but how busy all are.
+GRANT SELECT ON orgscope.stats TO pg_monitor;
+REVOKE EXECUTE ON FUNCTION orgscope.audit_queue_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION orgscope.audit_queue_state() TO pg_monitor;

@@ -1,11 +1,17 @@
 //! Who stepped around row security is on record.
 
 pub mod ddl;
+pub mod denied;
+pub mod detect;
+pub mod event;
 pub mod immutable;
 pub mod observed;
+pub mod queue;
 pub mod writes;
 
 pub fn init() {
     writes::init();
     observed::init();
+    queue::init();
+    detect::init();
 }

@@ -169,11 +169,16 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
 
 /// The table as regclass prints it with an empty search_path.
 pub(super) fn qualified(table: pg_sys::Oid) -> String {
-    // SAFETY: quote_qualified_identifier takes NUL-terminated names and returns a palloc'd string.
-    unsafe {
-        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
-        pg::text_of(pg_sys::quote_qualified_identifier(schema, pg_sys::get_rel_name(table))).unwrap_or_default()
-    }
+    // SAFETY: syscache look-ups; NULL for a table that is gone.
+    let names = unsafe { (pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table)), pg_sys::get_rel_name(table)) };
+    let (Some(schema), Some(name)) = (pg::text_of(names.0), pg::text_of(names.1)) else { return String::new() };
+    quoted(&schema, &name)
+}
+
+pub(super) fn quoted(schema: &str, table: &str) -> String {
+    let (schema, table) = (pg::pstrdup(schema), pg::pstrdup(table));
+    // SAFETY: takes NUL-terminated names and returns a palloc'd string.
+    pg::text_of(unsafe { pg_sys::quote_qualified_identifier(schema, table) }).unwrap_or_default()
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {

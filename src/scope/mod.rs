@@ -158,6 +158,11 @@ fn disable(tree: &Tree) -> Result<Vec<Step>, Error> {
 }
 
 /// Runs DDL on a table whose scoping is being put right.
+/// Whether scoping itself is at work on the table, and looks at its rows.
+pub fn is_being_scoped(table: pg_sys::Oid) -> bool {
+    drift::is_quiet(table.to_u32())
+}
+
 pub fn quietly<R>(table: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
     let _quiet = drift::quiet([table.to_u32()]);
     registry::while_scoping(f)

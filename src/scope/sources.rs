@@ -1,5 +1,6 @@
 //! The tables that CREATE TABLE AS, SELECT INTO and CREATE MATERIALIZED VIEW read: the catalogs do not keep them.
 
+use crate::audit::detect;
 use crate::pg::Backend;
 use pgrx::pg_sys;
 use std::ffi::c_int;
@@ -15,7 +16,7 @@ pub fn init() {
     }
 }
 
-/// Plain frame, called for every statement: all but the copying ones pay for a compare.
+/// Plain frame, called for every statement: all but the copying and the explained ones pay for two compares.
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     use pg_sys::CommandDest;
     // SAFETY: the executor's own description of a planned statement.
@@ -24,10 +25,13 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if !dest.is_null() && [CommandDest::DestIntoRel, CommandDest::DestTransientRel].contains(&(*dest).mydest) {
             note((*(*query).plannedstmt).relationOids);
         }
+        let range_table = (*(*query).plannedstmt).rtable;
+        detect::starts(range_table, flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0);
         match NEXT {
             Some(next) => next(query, flags),
             None => standard(query, flags),
         }
+        detect::starts(range_table, false);
     }
 }
 

@@ -19,7 +19,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 use std::collections::HashMap;
 
-pub use quiet::quiet;
+pub use quiet::{is_quiet, quiet};
 
 /// A registered table that a command may have changed, and what it was like when it was last looked at.
 #[derive(Deserialize)]
@@ -148,7 +148,7 @@ fn parse(json: Option<String>) -> Result<Vec<Touched>, Error> {
 }
 
 fn judge_all(mut tables: Vec<Touched>, tag: &str) -> Result<(), Error> {
-    tables.retain(|t| !quiet::is_quiet(t.oid));
+    tables.retain(|t| !is_quiet(t.oid));
     let mut trees = inspect(&mut tables)?;
     tables.iter_mut().try_for_each(|table| judge(table, trees.remove(&table.oid), tag))
 }

@@ -26,6 +26,7 @@ impl Drop for Quiet {
     }
 }
 
+/// Its own DDL and checks are scoping's, not drift and nobody's access.
 pub fn is_quiet(oid: u32) -> bool {
     QUIET.with(|tables| tables.contains(&oid))
 }

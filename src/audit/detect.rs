@@ -1,0 +1,186 @@
+//! Accesses that row security does not cover, seen where the executor checks privileges: whoever makes them, directly,
+//! through a view or a function, in a cursor, a prepared statement or COPY.
+//!
+//! A role that row security holds pays for a few compares.
+
+use super::event::Event;
+use super::queue;
+use super::writes::qualified;
+use crate::error::Error;
+use crate::guard::table_name;
+use crate::pg::{self, Backend, entry};
+use crate::scope::is_being_scoped;
+use crate::settings::{AUDIT_DURABILITY, AUDIT_READS, AUDIT_TIMEOUT, BYPASS, Bypass, Durability};
+use crate::spi;
+use pgrx::pg_sys;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Whether row security does not hold these roles. Forgotten when any role changes.
+static ROLES: Backend<Vec<(pg_sys::Oid, bool)>> = Backend::new(Vec::new());
+/// Names of scoped tables, None for others. Forgotten when a table changes. Filled by accesses outside row security only.
+static TABLES: Backend<Option<HashMap<u32, Option<String>>>> = Backend::new(None);
+/// The range table of a statement that is explained and not run.
+static EXPLAINED: Backend<*mut pg_sys::List> = Backend::new(std::ptr::null_mut());
+
+static mut NEXT: pg_sys::ExecutorCheckPerms_hook_type = None;
+
+pub fn init() {
+    // SAFETY: _PG_init runs once per process; hooks are plain pointers, and the one found is called before ours. The
+    // callbacks only forget.
+    unsafe {
+        NEXT = pg_sys::ExecutorCheckPerms_hook;
+        pg_sys::ExecutorCheckPerms_hook = Some(check_permissions);
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::AUTHOID as i32,
+            Some(forget_roles),
+            pg_sys::Datum::null(),
+        );
+        pg_sys::CacheRegisterRelcacheCallback(Some(forget_table), pg_sys::Datum::null());
+    }
+}
+
+unsafe extern "C-unwind" fn forget_roles(_: pg_sys::Datum, _: i32, _: u32) {
+    ROLES.with(Vec::clear);
+}
+
+unsafe extern "C-unwind" fn forget_table(_: pg_sys::Datum, table: pg_sys::Oid) {
+    TABLES.with(|tables| match tables {
+        Some(known) if table == pg_sys::InvalidOid => known.clear(),
+        Some(known) => {
+            known.remove(&table.to_u32());
+        }
+        None => {}
+    });
+}
+
+/// Tells of each statement, before its privileges are checked, whether it is only explained.
+pub fn starts(range_table: *mut pg_sys::List, only_explained: bool) {
+    EXPLAINED.with(|explained| *explained = if only_explained { range_table } else { std::ptr::null_mut() });
+}
+
+/// Plain frame.
+#[cfg(feature = "pg15")]
+unsafe extern "C-unwind" fn check_permissions(range_table: *mut pg_sys::List, raise: bool) -> bool {
+    // SAFETY: as the hook found.
+    if unsafe { NEXT.is_some_and(|next| !next(range_table, raise)) } {
+        return false;
+    }
+    look(range_table, range_table, raise);
+    true
+}
+
+/// Plain frame.
+#[cfg(not(feature = "pg15"))]
+unsafe extern "C-unwind" fn check_permissions(
+    range_table: *mut pg_sys::List,
+    permissions: *mut pg_sys::List,
+    raise: bool,
+) -> bool {
+    // SAFETY: as the hook found.
+    if unsafe { NEXT.is_some_and(|next| !next(range_table, permissions, raise)) } {
+        return false;
+    }
+    look(range_table, permissions, raise);
+    true
+}
+
+#[cfg(feature = "pg15")]
+type Entry = pg_sys::RangeTblEntry;
+#[cfg(not(feature = "pg15"))]
+type Entry = pg_sys::RTEPermissionInfo;
+
+/// Plain frame: nothing here needs dropping. Without `raise` somebody only asks.
+fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool) {
+    if entries.is_null() || !raise {
+        return;
+    }
+    // SAFETY: a list of nodes of this type.
+    let length = unsafe { (*entries).length as usize };
+    for i in 0..length {
+        // SAFETY: as above; `i` is within it.
+        let table = unsafe { &*(*(*entries).elements.add(i)).ptr_value.cast::<Entry>() };
+        if table.requiredPerms != 0
+            && table.relid.to_u32() >= pg_sys::FirstNormalObjectId
+            && is_outside(table.checkAsUser)
+        {
+            let (relation, writes) = (table.relid, u64::from(table.requiredPerms) & WRITES != 0);
+            entry(|| access(relation, writes, range_table));
+        }
+    }
+}
+
+const WRITES: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
+
+/// Whether row security does not hold the role that an access is checked for, by default the current one.
+fn is_outside(check_as: pg_sys::Oid) -> bool {
+    // SAFETY: reads a plain global.
+    let role = if check_as == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { check_as };
+    if let Some(known) = ROLES.with(|roles| roles.iter().find(|(r, _)| *r == role).map(|(_, outside)| *outside)) {
+        return known;
+    }
+    // SAFETY: a catalog look-up; superusers have the privilege too.
+    let outside = unsafe { pg_sys::has_bypassrls_privilege(role) };
+    ROLES.with(|roles| roles.push((role, outside)));
+    outside
+}
+
+fn access(table: pg_sys::Oid, writes: bool, range_table: *mut pg_sys::List) -> Result<(), Error> {
+    if is_ours() || is_being_scoped(table) || EXPLAINED.with(|explained| *explained == range_table) {
+        return Ok(());
+    }
+    let Some(name) = scoped_name(table) else { return Ok(()) };
+    if BYPASS.get() == Bypass::Deny {
+        return Err(Error::BypassDenied { table: table_name(table, None) });
+    }
+    // A write is recorded with its rows, in its own transaction.
+    if writes || !AUDIT_READS.get() {
+        return Ok(());
+    }
+    queue::push(&Event::now("bypass_read", Some(name), Some("SELECT")), None);
+    if AUDIT_DURABILITY.get() == Durability::Sync {
+        wait(table)?;
+    }
+    Ok(())
+}
+
+/// Foreign keys' own look-ups, the writer's and the extension's statements, and what a parallel worker does for its leader.
+fn is_ours() -> bool {
+    // SAFETY: reads this backend's state.
+    let checks_a_key = unsafe { pg_sys::InNoForceRLSOperation() };
+    checks_a_key || pg::in_parallel_worker() || pg::is_own_statement() || queue::writer::is_this()
+}
+
+/// No row is returned before its reader is on record.
+fn wait(table: pg_sys::Oid) -> Result<(), Error> {
+    // SAFETY: plain globals.
+    let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
+    let limit = Duration::from_millis(AUDIT_TIMEOUT.get().unsigned_abs().into());
+    if standby || queue::wait_for_writer(database, Some(limit)) {
+        return Ok(());
+    }
+    Err(Error::AuditTimeout { table: table_name(table, None) })
+}
+
+fn scoped_name(table: pg_sys::Oid) -> Option<String> {
+    let oid = table.to_u32();
+    if let Some(known) = TABLES.with(|tables| tables.get_or_insert_default().get(&oid).cloned()) {
+        return known;
+    }
+    let name = is_registered(table).then(|| qualified(table));
+    TABLES.with(|tables| tables.get_or_insert_default().insert(oid, name.clone()));
+    name
+}
+
+fn is_registered(table: pg_sys::Oid) -> bool {
+    const REGISTERED: &str = "SELECT 'yes' FROM orgscope.scoped_table s \
+         JOIN pg_catalog.pg_class c ON c.relname OPERATOR(pg_catalog.=) s.table_name \
+         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace AND n.nspname OPERATOR(pg_catalog.=) s.schema_name \
+         WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid";
+    // SAFETY: a plain global, and a catalog look-up that tells an absent extension by InvalidOid. While an extension's
+    // script runs, the registry may not be there yet.
+    let installed = unsafe {
+        !pg_sys::creating_extension && pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) != pg_sys::InvalidOid
+    };
+    installed && pg::as_superuser(|| spi::look(REGISTERED, &[Some(&table.to_u32().to_string())])).is_some()
+}

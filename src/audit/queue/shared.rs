@@ -1,0 +1,313 @@
+//! Where the queue is, who may touch it, and how its writers are woken.
+//!
+//! The file is mapped by the postmaster, so all processes have it at the same address. Locks and latches live in
+//! PostgreSQL's own shared memory, which is made anew after a crash: no lock outlives its holder.
+
+use super::memory::{self, Pushed, Queue};
+use crate::audit::event::Counts;
+use crate::pg::{Backend, entry};
+use crate::settings::AUDIT_QUEUE;
+use memmap2::MmapMut;
+use pgrx::pg_sys;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+/// Left out of base backups, as all of its folder is: a standby has its own events.
+const FILE: &str = "pg_stat_tmp/orgscope.queue";
+const NAME: &std::ffi::CStr = c"orgscope audit queue";
+
+/// Databases that have a writer at the same time. Others wait for one to go.
+const WRITERS: usize = 32;
+
+/// A database's writer. Zeros: none.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Writer {
+    database: u32,
+    latch: *mut pg_sys::Latch,
+}
+
+/// What does not survive a crash.
+#[repr(C)]
+struct Control {
+    launcher: *mut pg_sys::Latch,
+    writers: [Writer; WRITERS],
+    written: pg_sys::ConditionVariable,
+}
+
+struct Shared {
+    map: Option<MmapMut>,
+    control: *mut Control,
+    lock: *mut pg_sys::LWLock,
+}
+
+static SHARED: Backend<Shared> =
+    Backend::new(Shared { map: None, control: std::ptr::null_mut(), lock: std::ptr::null_mut() });
+
+static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
+static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
+
+pub fn init() {
+    // SAFETY: _PG_init runs once per process; shared memory can be asked for only while libraries are preloaded.
+    unsafe {
+        if !pg_sys::process_shared_preload_libraries_in_progress {
+            return;
+        }
+        NEXT_REQUEST = pg_sys::shmem_request_hook;
+        pg_sys::shmem_request_hook = Some(request);
+        NEXT_STARTUP = pg_sys::shmem_startup_hook;
+        pg_sys::shmem_startup_hook = Some(startup);
+    }
+}
+
+/// Plain frame.
+unsafe extern "C-unwind" fn request() {
+    // SAFETY: PostgreSQL calls this hook at the one moment at which the two requests are allowed.
+    unsafe {
+        if let Some(next) = NEXT_REQUEST {
+            next();
+        }
+        pg_sys::RequestAddinShmemSpace(size_of::<Control>());
+        pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), 1);
+    }
+}
+
+/// Plain frame. Again after a crash of the server.
+unsafe extern "C-unwind" fn startup() {
+    // SAFETY: as the hook found.
+    unsafe {
+        if let Some(next) = NEXT_STARTUP {
+            next();
+        }
+    }
+    entry(|| {
+        attach();
+        Ok(())
+    });
+}
+
+fn attach() {
+    let mut found = false;
+    // SAFETY: the space and the tranche were requested. No other process runs yet, so nobody holds AddinShmemInitLock.
+    let (control, lock) = unsafe {
+        let control = pg_sys::ShmemInitStruct(NAME.as_ptr(), size_of::<Control>(), &mut found).cast::<Control>();
+        if !found {
+            std::ptr::write_bytes(control, 0, 1);
+            pg_sys::ConditionVariableInit(&raw mut (*control).written);
+        }
+        (control, &raw mut (*pg_sys::GetNamedLWLockTranche(NAME.as_ptr())).lock)
+    };
+    let map = match map(AUDIT_QUEUE.get() as usize) {
+        Ok(map) => Some(map),
+        Err(error) => {
+            pgrx::warning!("orgscope has no queue for its audit log: {FILE}: {error}");
+            None
+        }
+    };
+    SHARED.with(|shared| *shared = Shared { map, control, lock });
+}
+
+/// Makes the file anew, with what waits in the one that is there. The old one is replaced when the new one is whole.
+fn map(places: usize) -> io::Result<MmapMut> {
+    let new = format!("{FILE}.new");
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&new)?;
+    let length = memory::size(places);
+    // Written, not left out: a disk that is full is found now, and not when a page is touched.
+    io::copy(&mut io::Read::take(io::repeat(0), length as u64), &mut &file)?;
+    // SAFETY: nobody else writes this server's files.
+    let mut map = unsafe { MmapMut::map_mut(&file)? };
+    // SAFETY: a mapping begins at a page; it is ours alone until other processes are started.
+    let queue = unsafe { Queue::create(map.as_mut_ptr(), map.len(), places) };
+    if let (Some(mut queue), Ok(mut old)) = (queue, fs::read(FILE).map(aligned)) {
+        let length = old.len() * 8;
+        // SAFETY: this process's own copy, aligned to 8.
+        if let Some(old) = unsafe { Queue::open(old.as_mut_ptr().cast(), length) } {
+            queue.adopt(&old);
+        }
+    }
+    fs::rename(&new, Path::new(FILE))?;
+    Ok(map)
+}
+
+fn aligned(bytes: Vec<u8>) -> Vec<u64> {
+    bytes.chunks_exact(8).map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default())).collect()
+}
+
+/// Whether the library was preloaded, and the file could be mapped.
+pub fn is_there() -> bool {
+    SHARED.with(|shared| shared.map.is_some())
+}
+
+/// Runs `f` alone in the whole server. It must not call PostgreSQL: an error would leave the lock held.
+pub fn with<R>(f: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+    let (memory, length, lock) = SHARED.with(|s| s.map.as_mut().map(|map| (map.as_mut_ptr(), map.len(), s.lock)))?;
+    // SAFETY: the lock is this module's; the memory is the mapping's, touched under the lock only.
+    unsafe {
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let result = Queue::open(memory, length).map(|mut queue| f(&mut queue));
+        pg_sys::LWLockRelease(lock);
+        result
+    }
+}
+
+/// Under the queue's lock as well.
+fn with_control<R>(f: impl FnOnce(&mut Control, &mut Queue) -> R) -> Option<R> {
+    let control = SHARED.with(|s| s.control);
+    // SAFETY: PostgreSQL's shared memory, made in `attach`, touched under the lock only.
+    with(|queue| f(unsafe { &mut *control }, queue))
+}
+
+/// False when there was no room for the event. A writer comes by itself before long; it is woken when it had better hurry.
+pub fn push(database: u32, json: &[u8], counts: Counts) -> bool {
+    let pushed = with_control(|control, queue| {
+        let pushed = queue.push(database, json, counts);
+        match pushed {
+            Pushed::Full => queue.totals().logged += counts.events,
+            Pushed::Merged => return (true, std::ptr::null_mut()),
+            Pushed::New => {}
+        }
+        (pushed == Pushed::New, control.latch(database, queue.is_half_full()))
+    });
+    let (queued, latch) = pushed.unwrap_or((false, std::ptr::null_mut()));
+    set(latch);
+    queued
+}
+
+/// Somebody waits for what is queued.
+fn hurry(database: u32) {
+    set(with_control(|control, _| control.latch(database, true)).unwrap_or(std::ptr::null_mut()));
+}
+
+impl Control {
+    /// Whom to wake for the database: the launcher when it has no writer.
+    fn latch(&self, database: u32, hurry: bool) -> *mut pg_sys::Latch {
+        match self.writers.iter().find(|w| w.database == database) {
+            None => self.launcher,
+            Some(writer) if hurry => writer.latch,
+            Some(_) => std::ptr::null_mut(),
+        }
+    }
+}
+
+fn set(latch: *mut pg_sys::Latch) {
+    if !latch.is_null() {
+        // SAFETY: a latch in shared memory; one of a process that has gone wakes whoever has taken its place, for nothing.
+        unsafe { pg_sys::SetLatch(latch) };
+    }
+}
+
+/// This process starts writers from now on.
+pub fn register_launcher() {
+    // SAFETY: a background worker has a latch in shared memory.
+    let latch = unsafe { pg_sys::MyLatch };
+    with_control(|control, _| control.launcher = latch);
+}
+
+/// Databases that something waits for and that have no writer.
+pub fn unserved() -> Vec<u32> {
+    let unserved = with_control(|control, queue| {
+        let mut databases = queue.databases();
+        databases.retain(|d| control.writers.iter().all(|w| w.database != *d));
+        databases
+    });
+    unserved.unwrap_or_default()
+}
+
+/// This process writes for a database from now on. False when there is another, or no room.
+pub fn register_writer(database: u32) -> bool {
+    // SAFETY: as for the launcher.
+    let latch = unsafe { pg_sys::MyLatch };
+    let registered = with_control(|control, _| {
+        if control.writers.iter().any(|w| w.database == database) {
+            return false;
+        }
+        match control.writers.iter_mut().find(|w| w.database == 0) {
+            Some(writer) => {
+                *writer = Writer { database, latch };
+                true
+            }
+            None => false,
+        }
+    });
+    registered.unwrap_or(false)
+}
+
+/// This process writes no more. Unless `even_if` work is left, it stays when something waits.
+pub fn finish(database: u32, even_if: bool) -> bool {
+    let gone = with_control(|control, queue| {
+        if !even_if && queue.databases().contains(&database) {
+            return false;
+        }
+        control.writers.iter_mut().filter(|w| w.database == database).for_each(|w| {
+            *w = Writer { database: 0, latch: std::ptr::null_mut() };
+        });
+        true
+    });
+    gone.unwrap_or(true)
+}
+
+/// A batch is written: those who wait for it look again.
+pub fn announce() {
+    let control = SHARED.with(|s| s.control);
+    // SAFETY: initialized in `attach`.
+    unsafe { pg_sys::ConditionVariableBroadcast(&raw mut (*control).written) };
+}
+
+/// Waits until what the database's queue holds now is written. False when that takes longer than `limit`, if there is one.
+pub fn wait_for_writer(database: u32, limit: Option<std::time::Duration>) -> bool {
+    const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+    let control = SHARED.with(|s| s.control);
+    if !is_there() {
+        return true;
+    }
+    // SAFETY: reads the clock.
+    let (since, started) = (unsafe { pg_sys::GetCurrentTimestamp() }, std::time::Instant::now());
+    let in_time = loop {
+        // SAFETY: the condition variable is in shared memory; interrupts are looked at while it sleeps, and an error there
+        // leaves nothing behind but the sleep, which the abort of the transaction cancels.
+        unsafe { pg_sys::ConditionVariablePrepareToSleep(&raw mut (*control).written) };
+        if !with(|queue| queue.waits_since(database, since)).unwrap_or(false) {
+            break true;
+        }
+        if limit.is_some_and(|limit| started.elapsed() >= limit) {
+            break false;
+        }
+        hurry(database);
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::ConditionVariableTimedSleep(
+                &raw mut (*control).written,
+                LOOK_AGAIN.as_millis() as std::ffi::c_long,
+                pg_sys::PG_WAIT_EXTENSION,
+            )
+        };
+    };
+    // SAFETY: ends what was prepared above.
+    unsafe { pg_sys::ConditionVariableCancelSleep() };
+    in_time
+}
+
+/// What a writer of the database that has gone had taken.
+pub fn recover(database: u32, written: Option<u64>) {
+    with(|queue| queue.recover(database, written));
+}
+
+pub fn take(database: u32, batch: u64) -> Vec<memory::Queued> {
+    with(|queue| queue.take(database, batch)).unwrap_or_default()
+}
+
+pub fn confirm(database: u32, batch: u64) {
+    with(|queue| queue.confirm(database, batch));
+}
+
+/// The batch went to the server's log instead.
+pub fn discard(database: u32, batch: u64) {
+    with(|queue| {
+        let written = queue.totals().written;
+        queue.confirm(database, batch);
+        let totals = queue.totals();
+        totals.logged += totals.written - written;
+        totals.written = written;
+    });
+}

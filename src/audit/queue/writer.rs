@@ -1,0 +1,221 @@
+//! The processes behind the queue: a launcher that lives as long as the server, and for each database that something waits
+//! for a writer that goes when nothing does any more, so that nobody has to wait for it to drop the database.
+
+use super::memory::Queued;
+use super::{log, shared};
+use crate::audit::writes::advance;
+use crate::pg::{Backend, as_superuser};
+use crate::spi;
+use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use serde_json::{Map, Value};
+use std::time::{Duration, Instant};
+
+/// The launcher looks this often by itself.
+const ROUND: Duration = Duration::from_secs(5);
+/// Equal events of this time are one row, unless somebody waits.
+const GATHER: Duration = Duration::from_millis(100);
+/// A writer without work leaves before DROP DATABASE gives up on it.
+const IDLE: Duration = Duration::from_secs(1);
+
+static IS_WRITER: Backend<bool> = Backend::new(false);
+
+/// Its own statements are nobody's access.
+pub fn is_this() -> bool {
+    IS_WRITER.with(|is| *is)
+}
+
+pub fn init() {
+    // SAFETY: a plain global: workers can be registered only while libraries are preloaded.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        BackgroundWorkerBuilder::new("orgscope audit launcher")
+            .set_type("orgscope audit launcher")
+            .set_library("orgscope")
+            .set_function("orgscope_audit_launcher")
+            .enable_shmem_access(None)
+            .set_start_time(BgWorkerStartTime::RecoveryFinished)
+            .set_restart_time(Some(Duration::from_secs(1)))
+            .load();
+    }
+}
+
+/// Starts a writer for each database that something waits for.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn orgscope_audit_launcher(_argument: pg_sys::Datum) {
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    shared::register_launcher();
+    let mut started: Vec<(u32, Instant)> = Vec::new();
+    loop {
+        started.retain(|(_, at)| at.elapsed() < Duration::from_secs(1));
+        for database in shared::unserved() {
+            // One that has just been started may not have come to its registration, or has failed: not again at once.
+            if started.iter().all(|(d, _)| *d != database) {
+                start_writer(database);
+                started.push((database, Instant::now()));
+            }
+        }
+        let wait = if started.is_empty() { ROUND } else { Duration::from_secs(1) };
+        if !BackgroundWorker::wait_latch(Some(wait)) {
+            return;
+        }
+    }
+}
+
+fn start_writer(database: u32) {
+    let worker = BackgroundWorkerBuilder::new(&format!("orgscope audit writer {database}"))
+        .set_type("orgscope audit writer")
+        .set_library("orgscope")
+        .set_function("orgscope_audit_writer")
+        .enable_spi_access()
+        .set_argument(Some(pg_sys::Datum::from(database as usize)))
+        .set_restart_time(None)
+        .load_dynamic();
+    if worker.is_err() {
+        pgrx::log!("orgscope found no room for an audit writer; raise max_worker_processes");
+    }
+}
+
+/// Writes what waits for one database.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn orgscope_audit_writer(argument: pg_sys::Datum) {
+    let database = argument.value() as u32;
+    IS_WRITER.with(|is| *is = true);
+    // Before anything that can fail: a database that is gone is this process's last word about what waits for it.
+    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP);
+    // SAFETY: SIGTERM ends it as any backend, also while it waits for a lock.
+    unsafe {
+        set_sigterm();
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(
+            database.into(),
+            pg_sys::InvalidOid,
+            pg_sys::BGWORKER_BYPASS_ALLOWCONN,
+        );
+        if !shared::register_writer(database) {
+            return;
+        }
+        pg_sys::before_shmem_exit(Some(leave), argument);
+    }
+    shared::recover(database, BackgroundWorker::transaction(last_batch));
+    let mut idle = Instant::now();
+    loop {
+        if write_batch(database) {
+            idle = Instant::now();
+        } else if idle.elapsed() >= IDLE && shared::finish(database, false) {
+            return;
+        }
+        wait(GATHER);
+    }
+}
+
+unsafe fn set_sigterm() {
+    // SAFETY: die() is what backends have; it acts where interrupts are looked at.
+    unsafe {
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
+        #[cfg(feature = "pg18")]
+        pg_sys::pqsignal_be(pg_sys::SIGTERM as i32, Some(die));
+    }
+}
+
+unsafe extern "C-unwind" fn die(signal: i32) {
+    // SAFETY: a signal handler of PostgreSQL's.
+    unsafe { pg_sys::die(signal) }
+}
+
+unsafe extern "C-unwind" fn leave(_: i32, database: pg_sys::Datum) {
+    shared::finish(database.value() as u32, true);
+}
+
+fn wait(time: Duration) {
+    // SAFETY: this process's own latch; what die() has asked for is done here.
+    unsafe {
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            events as i32,
+            time.as_millis() as std::ffi::c_long,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+        pg_sys::check_for_interrupts!();
+    }
+}
+
+/// None without the extension.
+fn last_batch() -> Option<u64> {
+    if !has_extension() {
+        return None;
+    }
+    let batch = as_superuser(|| spi::query("SELECT last_batch::pg_catalog.text FROM orgscope.audit_writer", &[]));
+    batch.and_then(|b| b.parse::<i64>().ok()).map(i64::cast_unsigned)
+}
+
+fn has_extension() -> bool {
+    // SAFETY: a catalog look-up that tells an absent extension by InvalidOid.
+    unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) != pg_sys::InvalidOid }
+}
+
+/// Whether there was anything.
+fn write_batch(database: u32) -> bool {
+    let mut batch = 0u64;
+    // SAFETY: fills the eight bytes; only its being different from the last one matters.
+    unsafe { pg_sys::pg_strong_random((&raw mut batch).cast(), size_of::<u64>()) };
+    let events = shared::take(database, batch);
+    if events.is_empty() {
+        return false;
+    }
+    let written = BackgroundWorker::transaction(|| has_extension() && insert(&events, batch));
+    if written {
+        shared::confirm(database, batch);
+    } else {
+        // The extension was dropped meanwhile: there is no audit log to write to.
+        events.iter().for_each(|event| log(&event.json, event.counts));
+        shared::discard(database, batch);
+    }
+    shared::announce();
+    true
+}
+
+const INSERT: &str = "INSERT INTO orgscope.audit_log (at, organization_id, action, table_name, operation, row_count, event_count, actor, \
+     login_name, session_user_name, role_name, application_name, client_addr, txid, statement, sqlstate, reason, detail) \
+     SELECT pg_catalog.to_timestamp(e.first / 1000000.0 + 946684800), e.organization_id, e.action, e.table_name, e.operation, \
+     e.row_count, e.event_count, e.actor, e.login_name, e.session_user_name, e.role_name, e.application_name, e.client_addr, \
+     e.txid, e.statement, e.sqlstate, e.reason, e.detail \
+     FROM pg_catalog.jsonb_to_recordset($1::pg_catalog.jsonb) AS e (first pg_catalog.int8, organization_id pg_catalog.uuid, \
+     action pg_catalog.text, table_name pg_catalog.text, operation pg_catalog.text, row_count pg_catalog.int8, \
+     event_count pg_catalog.int8, actor pg_catalog.text, login_name pg_catalog.name, session_user_name pg_catalog.name, \
+     role_name pg_catalog.name, application_name pg_catalog.text, client_addr pg_catalog.inet, txid pg_catalog.xid8, \
+     statement pg_catalog.text, sqlstate pg_catalog.text, reason pg_catalog.text, detail pg_catalog.jsonb) ORDER BY e.first";
+
+/// The batch's number goes with its rows: after a crash it tells whether they were written.
+fn insert(events: &[Queued], batch: u64) -> bool {
+    let rows = serde_json::Value::Array(events.iter().map(row).collect()).to_string();
+    let batch = batch.cast_signed().to_string();
+    as_superuser(|| {
+        spi::query(
+            "SELECT pg_catalog.set_config('synchronous_commit', 'local', true) \
+             WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'",
+            &[],
+        );
+        advance();
+        spi::execute(INSERT, &[Some(&rows)]);
+        spi::execute(
+            "UPDATE orgscope.audit_writer SET last_batch = $1::pg_catalog.int8, at = pg_catalog.now()",
+            &[Some(&batch)],
+        );
+    });
+    true
+}
+
+fn row(event: &Queued) -> Value {
+    let mut row: Map<String, Value> = serde_json::from_slice(&event.json).unwrap_or_default();
+    let counts = &event.counts;
+    row.insert("first".into(), counts.first.into());
+    row.insert("event_count".into(), counts.events.into());
+    row.insert("row_count".into(), counts.rows.into());
+    row.insert("txid".into(), counts.transaction.map(|t| t.to_string()).into());
+    Value::Object(row)
+}
