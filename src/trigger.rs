@@ -26,6 +26,16 @@ impl Event {
             Self::Truncate => "TRUNCATE",
         }
     }
+
+    /// As one ACL bit.
+    pub fn privilege(self) -> u64 {
+        u64::from(match self {
+            Self::Insert => pg_sys::ACL_INSERT,
+            Self::Update => pg_sys::ACL_UPDATE,
+            Self::Delete => pg_sys::ACL_DELETE,
+            Self::Truncate => pg_sys::ACL_TRUNCATE,
+        })
+    }
 }
 
 /// How a trigger function must be attached: anybody may attach it to a table of their own in any other way.

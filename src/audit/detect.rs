@@ -3,6 +3,7 @@
 //!
 //! A role that row security holds pays for a few compares.
 
+use super::attempts;
 use super::event::Event;
 use super::queue;
 use super::writes::qualified;
@@ -104,13 +105,22 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
             && table.relid.to_u32() >= pg_sys::FirstNormalObjectId
             && is_outside(table.checkAsUser)
         {
-            let (relation, writes) = (table.relid, u64::from(table.requiredPerms) & WRITES != 0);
-            entry(|| access(relation, writes, range_table));
+            let access = Access {
+                table: table.relid,
+                permissions: u64::from(table.requiredPerms),
+                check_as: table.checkAsUser,
+                range_table,
+            };
+            entry(|| access.record());
         }
     }
 }
 
-const WRITES: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
+const WRITES: [(u64, &str); 3] = [
+    (pg_sys::ACL_INSERT as u64, "INSERT"),
+    (pg_sys::ACL_UPDATE as u64, "UPDATE"),
+    (pg_sys::ACL_DELETE as u64, "DELETE"),
+];
 
 /// Whether row security does not hold the role that an access is checked for, by default the current one.
 fn is_outside(check_as: pg_sys::Oid) -> bool {
@@ -125,23 +135,41 @@ fn is_outside(check_as: pg_sys::Oid) -> bool {
     outside
 }
 
-fn access(table: pg_sys::Oid, writes: bool, range_table: *mut pg_sys::List) -> Result<(), Error> {
-    if is_ours() || is_being_scoped(table) || EXPLAINED.with(|explained| *explained == range_table) {
-        return Ok(());
+struct Access {
+    table: pg_sys::Oid,
+    permissions: u64,
+    /// The owner of the view that it comes through.
+    check_as: pg_sys::Oid,
+    range_table: *mut pg_sys::List,
+}
+
+impl Access {
+    fn record(self) -> Result<(), Error> {
+        let Self { table, permissions, check_as, range_table } = self;
+        if is_ours() || is_being_scoped(table) || EXPLAINED.with(|explained| *explained == range_table) {
+            return Ok(());
+        }
+        let Some(name) = scoped_name(table) else { return Ok(()) };
+        if BYPASS.get() == Bypass::Deny {
+            return Err(Error::BypassDenied { table: table_name(table, None) });
+        }
+        let checked_as = if check_as == pg_sys::InvalidOid { None } else { pg::role_name(check_as) };
+        let detail = checked_as.map(|role| serde_json::json!({ "checked_as": role }));
+        let event = |action, operation| Event { detail, ..Event::now(action, Some(name), Some(operation)) };
+        // A write is recorded with its rows, in its own transaction, and here only if it comes to nothing.
+        if let Some((_, operation)) = WRITES.iter().find(|(bit, _)| permissions & bit != 0) {
+            attempts::begin(event("bypass_write", operation), permissions);
+            return Ok(());
+        }
+        if !AUDIT_READS.get() {
+            return Ok(());
+        }
+        queue::push(&event("bypass_read", "SELECT"), None);
+        if AUDIT_DURABILITY.get() == Durability::Sync {
+            wait(table)?;
+        }
+        Ok(())
     }
-    let Some(name) = scoped_name(table) else { return Ok(()) };
-    if BYPASS.get() == Bypass::Deny {
-        return Err(Error::BypassDenied { table: table_name(table, None) });
-    }
-    // A write is recorded with its rows, in its own transaction.
-    if writes || !AUDIT_READS.get() {
-        return Ok(());
-    }
-    queue::push(&Event::now("bypass_read", Some(name), Some("SELECT")), None);
-    if AUDIT_DURABILITY.get() == Durability::Sync {
-        wait(table)?;
-    }
-    Ok(())
 }
 
 /// Foreign keys' own look-ups, the writer's and the extension's statements, and what a parallel worker does for its leader.

@@ -53,11 +53,11 @@ pub struct Counts {
 }
 
 impl Counts {
-    pub fn one(rows: Option<u64>) -> Self {
+    pub fn now(events: u64, rows: Option<u64>) -> Self {
         // SAFETY: reads the clock, and this backend's transaction id without assigning one.
         let (now, transaction) =
             unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetTopFullTransactionIdIfAny().value) };
-        Self { events: 1, rows, first: now, last: now, transaction: (transaction != 0).then_some(transaction) }
+        Self { events, rows, first: now, last: now, transaction: (transaction != 0).then_some(transaction) }
     }
 }
 
@@ -82,7 +82,7 @@ impl Event {
             session_user_name,
             role_name,
             // SAFETY: the setting's value lives as long as the statement.
-            application_name: pg::text_of(unsafe { pg_sys::application_name }).filter(|name| !name.is_empty()),
+            application_name: pg::text_of(unsafe { pg_sys::application_name }),
             client_addr: client_address(),
             statement,
             sqlstate: None,

@@ -1,5 +1,6 @@
 //! Who stepped around row security is on record.
 
+pub mod attempts;
 pub mod ddl;
 pub mod denied;
 pub mod detect;
@@ -12,6 +13,7 @@ pub mod writes;
 pub fn init() {
     writes::init();
     observed::init();
+    attempts::init();
     queue::init();
     detect::init();
 }

@@ -1,6 +1,8 @@
 //! Writes outside row security: counted row by row, written down at the end of the statement, in its transaction. There
 //! is no committed bypassing write without its audit row.
 
+use super::attempts;
+use super::event as audit;
 use crate::context::value::Org;
 use crate::pg::{self, Backend};
 use crate::settings::{self, ACTOR, REASON};
@@ -48,6 +50,7 @@ pub fn count(table: pg_sys::Oid, event: Event, org: Option<Org>) {
 /// child that holds them, and recorded for the table that the statement names.
 pub fn record(table: pg_sys::Oid, event: Event) {
     if COUNTS.with(|counts| counts.is_empty()) {
+        attempts::wrote_nothing(|| qualified(table), event.privilege());
         return;
     }
     let elsewhere = COUNTS.with(|counts| counts.iter().any(|c| c.table != table));
@@ -60,7 +63,7 @@ pub fn record(table: pg_sys::Oid, event: Event) {
     });
     let rows = merge(&counted, event);
     if !rows.is_empty() {
-        insert(table, rows.into_iter().map(|(event, org, rows)| (event, org, Some(rows))));
+        insert(table, event, rows.into_iter().map(|(event, org, rows)| (event, org, Some(rows))));
     }
 }
 
@@ -107,7 +110,7 @@ fn fold_moves(rows: &mut Vec<(Event, Option<Org>, u64)>) {
 
 /// TRUNCATE does not count rows and belongs to no single organization.
 pub fn record_truncate(table: pg_sys::Oid) {
-    insert(table, [(Event::Truncate, None, None)].into_iter());
+    insert(table, Event::Truncate, [(Event::Truncate, None, None)].into_iter());
 }
 
 const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, table_name, operation, row_count, actor, \
@@ -133,7 +136,11 @@ pub(super) fn advance() {
 ///
 /// Only a superuser's writes are believed for a table that is not in the registry: anybody may put our triggers on a
 /// table of their own, where they are outside row security too.
-fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>, Option<u64>)>) {
+fn insert(
+    table: pg_sys::Oid,
+    statement_event: Event,
+    written: impl Iterator<Item = (Event, Option<Org>, Option<u64>)>,
+) {
     // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
     let (superuser, login, role, statement) = unsafe {
         (
@@ -145,9 +152,13 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
     };
     let name = qualified(table);
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
+    let attempt = audit::Event::now("bypass_write", Some(name.clone()), None);
     pg::as_superuser(|| {
         advance();
+        attempts::wrote(&name, statement_event.privilege());
         for (event, org, rows) in written {
+            let (operation, organization_id) = (Some(event.name().into()), org.map(Uuid::from_bytes));
+            attempts::remember(audit::Event { operation, organization_id, ..attempt.clone() }, rows);
             let org = org.map(|o| Uuid::from_bytes(o).to_string());
             let rows = rows.map(|n| n.to_string());
             let args = [

@@ -48,7 +48,12 @@ pub fn init() {
 
 /// Puts an event on record, for the database that this backend is connected to.
 pub fn push(event: &Event, rows: Option<u64>) {
-    let (counts, json) = (Counts::one(rows), event.encode(LONGEST));
+    push_many(event, 1, rows);
+}
+
+/// The same for equal events that were counted already.
+pub fn push_many(event: &Event, events: u64, rows: Option<u64>) {
+    let (counts, json) = (Counts::now(events, rows), event.encode(LONGEST));
     // SAFETY: plain globals.
     let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
     if standby || !shared::push(database, &json, counts) {

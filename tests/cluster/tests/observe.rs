@@ -132,8 +132,7 @@ fn equal_observations_are_one_row() {
     }
     run(&mut app, "UPDATE item SET code = code WHERE id < 4; COMMIT");
     assert_eq!(observed(&world), ["SELECT no context 3 OS001 app", "UPDATE no context 1 OS001 app"]);
-    let words =
-        "SELECT table_name, application_name, login_name, statement FROM orgscope.audit_log ORDER BY id LIMIT 1";
+    let words = "SELECT table_name, application_name, login_name, statement FROM orgscope.audit_log WHERE action = 'observed' ORDER BY id LIMIT 1";
     assert_eq!(rows(&mut world.superuser(), words), ["public.item|billing|app|SELECT FROM item, item other"]);
     assert_eq!(
         rows(&mut world.owner(), "SELECT target, applications FROM orgscope.scoping_readiness()"),
@@ -176,7 +175,7 @@ fn bypassing_roles_are_recorded_as_ever() {
     for mut client in [world.dba(), world.superuser()] {
         run(&mut client, "SELECT FROM item; UPDATE item SET code = code WHERE id = 1");
     }
-    let log = "SELECT action, operation, row_count FROM orgscope.audit_log ORDER BY id";
+    let log = "SELECT action, operation, row_count FROM orgscope.audit_log WHERE action <> 'bypass_read' ORDER BY id";
     assert_eq!(rows(&mut world.superuser(), log), ["bypass_write|UPDATE|1", "bypass_write|UPDATE|1"]);
 }
 

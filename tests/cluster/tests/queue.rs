@@ -33,3 +33,143 @@ fn reads_outside_row_security_are_on_record() {
         ["dba|public.ticket|SELECT|1", "dba|public.comment|SELECT|1", "dba|public.ticket|SELECT|1"]
     );
 }
+
+/// Reads as `dba`, each in a connection of its own, and what is on record of them.
+fn seen(world: &World, reads_of: &str) -> Vec<String> {
+    let before = reads(world).len();
+    run(&mut world.dba(), reads_of);
+    reads(world).split_off(before)
+}
+
+#[test]
+fn whatever_way_a_read_takes() {
+    let world = World::new("queue_ways");
+    run(
+        &mut world.superuser(),
+        "CREATE VIEW all_tickets AS SELECT * FROM ticket;
+         CREATE FUNCTION titles() RETURNS SETOF text LANGUAGE sql SECURITY DEFINER AS 'SELECT title FROM ticket';
+         CREATE MATERIALIZED VIEW report AS SELECT count(*) FROM ticket;
+         GRANT SELECT ON all_tickets TO app",
+    );
+    assert_eq!(reads(&world), ["postgres|public.ticket|SELECT|1"], "the materialized view was filled");
+    let mut app = world.app();
+    assert_eq!(one(&mut app, "SELECT count(*) FROM all_tickets"), "5");
+    assert_eq!(rows(&mut app, "SELECT titles()").len(), 5);
+    let mut admin = world.superuser();
+    run(&mut admin, "REFRESH MATERIALIZED VIEW report");
+    run(&mut admin, "CREATE TABLE copied AS SELECT * FROM ticket");
+    let record = reads(&world);
+    let (app_read, admin_read) = ("app|public.ticket|SELECT|1", "postgres|public.ticket|SELECT|1");
+    assert_eq!(record[1..], [app_read, admin_read, admin_read, admin_read]);
+    let behind = "SELECT login_name, role_name, detail ->> 'checked_as' FROM orgscope.audit_log WHERE action = 'bypass_read' AND login_name = 'app' ORDER BY id";
+    assert_eq!(rows(&mut world.superuser(), behind), ["app|app|postgres", "app|postgres|-"]);
+    for (what, sql, expected) in [
+        ("cursor", "BEGIN; DECLARE c CURSOR FOR SELECT * FROM ticket; FETCH 1 FROM c; FETCH 1 FROM c; COMMIT", 1),
+        ("prepared", "PREPARE p AS SELECT * FROM ticket; EXECUTE p; EXECUTE p", 2),
+        ("in a function", "DO $$ BEGIN PERFORM count(*) FROM ticket; END $$", 1),
+        ("sub-select", "SELECT (SELECT count(*) FROM ticket) FROM generate_series(1, 3)", 1),
+        ("row_security = off", "SET row_security = off; SELECT * FROM ticket", 1),
+        ("EXPLAIN ANALYZE", "EXPLAIN ANALYZE SELECT * FROM ticket", 1),
+        ("after a failed EXPLAIN", "EXPLAIN SELECT * FROM ticket", 0),
+        ("caught", "DO $$ BEGIN PERFORM id / 0 FROM ticket; EXCEPTION WHEN division_by_zero THEN NULL; END $$", 1),
+    ] {
+        let found = seen(&world, sql);
+        let events: u32 = found.iter().map(|row| row.rsplit('|').next().unwrap().parse::<u32>().unwrap()).sum();
+        assert_eq!(events, expected, "{what}: {found:#?}");
+    }
+    let mut replica = world.superuser();
+    run(&mut replica, "SET session_replication_role = replica; SELECT * FROM comment");
+    assert_eq!(reads(&world).last().unwrap(), "postgres|public.comment|SELECT|1");
+    run(&mut world.superuser(), "SET orgscope.audit_reads = off; SELECT * FROM comment");
+    let before = reads(&world).len();
+    assert_eq!(reads(&world).len(), before);
+}
+
+#[test]
+fn refusals_are_on_record() {
+    let world = World::new("queue_denied");
+    let mut app = world.app();
+    for _ in 0..3 {
+        refused(&mut app, "OS001", "SELECT * FROM ticket");
+    }
+    refused_under(&mut app, A, "OS002", &format!("INSERT INTO ticket VALUES (99, 'x', '{B}')"));
+    run(&mut app, "DO $$ BEGIN PERFORM * FROM comment; EXCEPTION WHEN SQLSTATE 'OS001' THEN NULL; END $$");
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    assert_eq!(
+        rows(
+            &mut admin,
+            "SELECT role_name, table_name, sqlstate, sum(event_count), organization_id FROM orgscope.audit_log
+             WHERE action = 'denied' GROUP BY 1, 2, 3, 5 ORDER BY sqlstate, table_name NULLS FIRST"
+        ),
+        ["app|-|OS001|4|-".to_owned(), format!("app|public.ticket|OS002|1|{A}")]
+    );
+}
+
+#[test]
+fn writes_that_are_rolled_back_are_on_record() {
+    let world = World::new("queue_writes");
+    let mut dba = world.dba();
+    run(&mut dba, "BEGIN; UPDATE ticket SET title = 'x'; SAVEPOINT s; DELETE FROM comment; ROLLBACK TO s; ROLLBACK");
+    query(&mut dba, "UPDATE ticket SET title = (1 / (id - 1))::text").unwrap_err();
+    run(&mut dba, "UPDATE ticket SET title = 'y' WHERE id = 4711");
+    run(&mut dba, "UPDATE ticket SET title = 'z' WHERE id = 1");
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let mut record = rows(
+        &mut admin,
+        "SELECT operation, table_name, right(organization_id::text, 1), row_count, event_count, detail ->> 'rolled_back'
+         FROM orgscope.audit_log WHERE action = 'bypass_write' AND role_name = 'dba'",
+    );
+    record.sort();
+    assert_eq!(
+        record,
+        [
+            "DELETE|public.comment|1|2|1|true",
+            "DELETE|public.comment|2|3|1|true",
+            "UPDATE|public.ticket|-|-|1|true",
+            "UPDATE|public.ticket|-|0|1|-",
+            "UPDATE|public.ticket|1|1|1|-",
+            "UPDATE|public.ticket|1|2|1|true",
+            "UPDATE|public.ticket|2|3|1|true",
+        ]
+    );
+}
+
+#[test]
+fn access_outside_row_security_can_be_denied() {
+    let world = World::new("queue_deny");
+    let mut admin = world.superuser();
+    run(&mut admin, "ALTER ROLE dba IN DATABASE queue_deny SET orgscope.bypass = deny");
+    let mut dba = world.dba();
+    for sql in ["SELECT * FROM ticket", "UPDATE ticket SET title = 'x'", "DELETE FROM comment", "COPY ticket TO STDOUT"]
+    {
+        refused(&mut dba, "OS007", sql);
+    }
+    refused(&mut dba, "42501", "SET orgscope.bypass = audit");
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM ticket"), "5");
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let denied = "SELECT sum(event_count) FROM orgscope.audit_log WHERE action = 'denied' AND sqlstate = 'OS007'";
+    assert_eq!(one(&mut admin, denied), "4");
+    run(&mut admin, "SET orgscope.bypass = deny");
+    refused(&mut admin, "OS007", "SELECT * FROM ticket");
+    run(&mut admin, "SET orgscope.bypass = audit; SELECT * FROM ticket");
+}
+
+#[test]
+fn a_synchronous_read_is_on_record_before_its_rows() {
+    let world = World::new("queue_sync");
+    let mut dba = world.superuser();
+    run(&mut dba, "SET orgscope.audit_durability = sync");
+    run(&mut dba, "SELECT * FROM ticket");
+    let at_once = "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'";
+    assert_eq!(one(&mut dba, at_once), "1");
+    // Nobody can write it: the read is refused.
+    let mut other = world.superuser();
+    run(&mut other, "BEGIN; LOCK orgscope.audit_log");
+    run(&mut dba, "SET orgscope.audit_timeout = '300ms'");
+    refused(&mut dba, "OS007", "SELECT * FROM ticket");
+    run(&mut other, "COMMIT");
+    run(&mut dba, "SELECT * FROM ticket");
+    assert_eq!(reads(&world).len(), 3);
+}

@@ -1,0 +1,123 @@
+//! Writes outside row security whose audit rows are not in their transaction: they wrote no row, or they, their savepoint or
+//! their transaction was rolled back. They go on record through the queue.
+
+use super::event::Event;
+use super::queue;
+use crate::pg;
+use crate::pg::Backend;
+use pgrx::pg_sys;
+use std::ffi::c_void;
+
+/// A write that has begun, or its rows; of one statement, or of many that are told apart no longer.
+struct Attempt {
+    event: Event,
+    /// Of a write that has begun: what it may do, as ACL bits. Of its rows: none.
+    begun: u64,
+    rows: Option<u64>,
+    statements: u64,
+    subtransaction: pg_sys::SubTransactionId,
+}
+
+static ATTEMPTS: Backend<Vec<Attempt>> = Backend::new(Vec::new());
+
+/// A transaction with more than this many different statements is remembered without their texts.
+const MANY: usize = 1000;
+
+pub fn init() {
+    // SAFETY: registered once per backend, with functions that live as long as the library.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+/// A statement that may write begins.
+pub fn begin(event: Event, permissions: u64) {
+    add(event, permissions, None);
+}
+
+/// A statement that has begun has written rows, which are on record in its transaction.
+pub fn wrote(table_name: &str, operation: u64) {
+    ATTEMPTS.with(|attempts| {
+        let began = |a: &Attempt| a.begun & operation != 0 && a.event.table_name.as_deref() == Some(table_name);
+        if let Some(i) = attempts.iter().rposition(began) {
+            attempts[i].statements -= 1;
+            if attempts[i].statements == 0 {
+                attempts.remove(i);
+            }
+        }
+    });
+}
+
+/// The statement is over and has written no row.
+pub fn wrote_nothing(table_name: impl FnOnce() -> String, operation: u64) {
+    if ATTEMPTS.with(|attempts| attempts.iter().all(|a| a.begun & operation == 0)) {
+        return;
+    }
+    let name = table_name();
+    let began = |a: &&mut Attempt| a.begun & operation != 0 && a.event.table_name.as_ref() == Some(&name);
+    ATTEMPTS.with(|attempts| attempts.iter_mut().rev().find(began).map(|a| a.rows = Some(0)));
+}
+
+/// In case these rows are taken back.
+pub fn remember(event: Event, rows: Option<u64>) {
+    add(event, 0, rows);
+}
+
+fn add(event: Event, begun: u64, rows: Option<u64>) {
+    // SAFETY: reads the current transaction's state.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    ATTEMPTS.with(|attempts| {
+        let event = if attempts.len() < MANY { event } else { Event { statement: None, ..event } };
+        let same = |a: &&mut Attempt| a.subtransaction == subtransaction && a.begun == begun && a.event == event;
+        match attempts.iter_mut().rev().find(same) {
+            Some(attempt) => {
+                attempt.statements += 1;
+                attempt.rows = attempt.rows.map(|known| known + rows.unwrap_or(0)).or(rows);
+            }
+            None => attempts.push(Attempt { event, begun, rows, statements: 1, subtransaction }),
+        }
+    });
+}
+
+fn record_as_rolled_back(attempts: Vec<Attempt>) {
+    for attempt in attempts {
+        let event = Event { detail: Some(serde_json::json!({ "rolled_back": true })), ..attempt.event };
+        queue::push_many(&event, attempt.statements, attempt.rows);
+    }
+}
+
+fn record_without_rows(attempts: Vec<Attempt>) {
+    attempts.iter().filter(|a| a.begun != 0).for_each(|a| queue::push_many(&a.event, a.statements, a.rows));
+}
+
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    if !pg::ends_transaction(event) {
+        return;
+    }
+    let attempts = ATTEMPTS.with(std::mem::take);
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_ABORT => record_as_rolled_back(attempts),
+        _ => record_without_rows(attempts),
+    }
+}
+
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
+    if event == SUBXACT_EVENT_COMMIT_SUB {
+        let ours = |a: &&mut Attempt| a.subtransaction == ended;
+        ATTEMPTS.with(|attempts| attempts.iter_mut().filter(ours).for_each(|a| a.subtransaction = parent));
+    } else if event == SUBXACT_EVENT_ABORT_SUB {
+        let taken_back = ATTEMPTS.with(|attempts| {
+            let (back, kept) = std::mem::take(attempts).into_iter().partition(|a| a.subtransaction == ended);
+            *attempts = kept;
+            back
+        });
+        record_as_rolled_back(taken_back);
+    }
+}
