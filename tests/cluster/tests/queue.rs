@@ -3,7 +3,10 @@
 mod common;
 
 use common::*;
+use orgscope_cluster::Options;
 use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const READS: &str = "SELECT role_name, table_name, operation, event_count FROM orgscope.audit_log WHERE action = 'bypass_read' ORDER BY id";
 
@@ -172,4 +175,136 @@ fn a_synchronous_read_is_on_record_before_its_rows() {
     run(&mut other, "COMMIT");
     run(&mut dba, "SELECT * FROM ticket");
     assert_eq!(reads(&world).len(), 3);
+}
+
+/// Killed in the middle of a load, a writer loses nothing: what clients have read is on record, and nothing twice.
+#[test]
+fn a_killed_writer_loses_nothing_and_writes_nothing_twice() {
+    let world = World::in_own_cluster(&Options::default().line("restart_after_crash = on"));
+    let stop = AtomicBool::new(false);
+    let (read, unsure) = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|n| {
+                scope.spawn({
+                    let (world, stop) = (&world, &stop);
+                    move || read_until(world, n, stop)
+                })
+            })
+            .collect();
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(700));
+            if let Some(pid) = writer(&world) {
+                world.cluster().kill9(pid).unwrap();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(700));
+        stop.store(true, Ordering::Relaxed);
+        readers
+            .into_iter()
+            .map(|r| r.join().unwrap())
+            .fold((0, 0), |sum, (read, unsure)| (sum.0 + read, sum.1 + unsure))
+    });
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let recorded: u64 = one(
+        &mut admin,
+        "SELECT (SELECT sum(event_count) FROM orgscope.audit_log WHERE action = 'bypass_read' AND role_name = 'dba')
+              + (SELECT events_logged FROM orgscope.stats)",
+    )
+    .parse()
+    .unwrap();
+    assert!(unsure > 0, "nothing was killed");
+    assert!(
+        (read..=read + unsure).contains(&recorded),
+        "{recorded} on record of {read} reads and {unsure} unsure ones"
+    );
+    let (queued, written): (u64, u64) = {
+        let row = one(&mut admin, "SELECT events_queued || ' ' || events_written FROM orgscope.stats");
+        let (queued, written) = row.split_once(' ').unwrap();
+        (queued.parse().unwrap(), written.parse().unwrap())
+    };
+    assert_eq!(queued, written);
+}
+
+/// Reads that have succeeded, and those of which the client knows nothing.
+fn read_until(world: &World, n: u32, stop: &AtomicBool) -> (u64, u64) {
+    let (mut read, mut unsure) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut client) = world.cluster().connect("dba", world.name()) else {
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        for i in 0u64.. {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            match client.simple_query(&format!("SELECT count(*) FROM ticket -- {n} {}", i % 50)) {
+                Ok(_) => read += 1,
+                Err(_) => {
+                    unsure += 1;
+                    break;
+                }
+            }
+        }
+    }
+    (read, unsure)
+}
+
+fn writer(world: &World) -> Option<i32> {
+    let mut admin = world.cluster().connect("postgres", "postgres").ok()?;
+    let row = admin
+        .query_opt("SELECT pid FROM pg_stat_activity WHERE backend_type = 'orgscope audit writer'", &[])
+        .ok()??;
+    Some(row.get(0))
+}
+
+#[test]
+fn what_finds_no_room_goes_to_the_servers_log_and_is_counted() {
+    let world = World::in_own_cluster(&Options::default().line("orgscope.audit_queue = 16"));
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    // Nobody can write while the log is locked, and the queue fills up.
+    run(&mut admin, "BEGIN; LOCK orgscope.audit_log");
+    let mut dba = world.dba();
+    for i in 0..40 {
+        run(&mut dba, &format!("SELECT {i} FROM ticket"));
+    }
+    run(&mut admin, "COMMIT; SELECT orgscope.flush_audit()");
+    let recorded: usize =
+        one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'").parse().unwrap();
+    let logged: usize = one(&mut admin, "SELECT events_logged FROM orgscope.stats").parse().unwrap();
+    assert!(logged > 0 && recorded + logged == 40, "{recorded} recorded, {logged} logged");
+    let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("orgscope audit: {")).collect();
+    assert_eq!(lines.len(), logged);
+    let json = &lines[0][lines[0].find('{').unwrap()..];
+    assert!(json.contains("\"action\":\"bypass_read\"") && json.contains("\"role_name\":\"dba\""), "{json}");
+}
+
+#[test]
+fn events_outlive_the_server_and_the_extension_may_go() {
+    let world = World::in_own_cluster(&Options::default());
+    let mut admin = world.superuser();
+    run(&mut admin, "BEGIN; LOCK orgscope.audit_log");
+    run(&mut world.dba(), "SELECT * FROM ticket");
+    drop(admin);
+    world.cluster().crash_and_recover().unwrap();
+    assert_eq!(reads(&world), ["dba|public.ticket|SELECT|1"]);
+    // A database is dropped although its writer was there a moment ago.
+    let beside = world.beside("beside");
+    run(
+        &mut beside.superuser(),
+        "CREATE EXTENSION orgscope; CREATE TABLE t (organization_id uuid); SELECT orgscope.enable_org_scoping('public.t')",
+    );
+    run(&mut beside.superuser(), "SELECT * FROM t");
+    run(&mut world.superuser(), "DROP DATABASE beside");
+    // What is queued for a database without the extension goes to the server's log.
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    run(
+        &mut admin,
+        "SELECT orgscope.disable_org_scoping(t::regclass) FROM unnest(ARRAY['public.comment', 'public.ticket']) t; DROP EXTENSION orgscope",
+    );
+    run(&mut admin, "CREATE EXTENSION orgscope");
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'"), "0");
 }
