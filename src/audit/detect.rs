@@ -91,6 +91,13 @@ type Entry = pg_sys::RangeTblEntry;
 #[cfg(not(feature = "pg15"))]
 type Entry = pg_sys::RTEPermissionInfo;
 
+fn permissions(entry: &Entry) -> u64 {
+    #[cfg(feature = "pg15")]
+    return entry.requiredPerms.into();
+    #[cfg(not(feature = "pg15"))]
+    return entry.requiredPerms;
+}
+
 /// Plain frame: nothing here needs dropping. Without `raise` somebody only asks.
 fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool) {
     if entries.is_null() || !raise {
@@ -107,7 +114,7 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
         {
             let access = Access {
                 table: table.relid,
-                permissions: u64::from(table.requiredPerms),
+                permissions: permissions(table),
                 check_as: table.checkAsUser,
                 range_table,
             };
