@@ -8,6 +8,7 @@ use crate::scope::tree::Tree;
 const UNIQUE: &str = "uniqueness per organization of ";
 const KEY: &str = "the organization in foreign key ";
 const RULE: &str = "its own answer to queries, because of rule ";
+const CHILD: &str = "rows that are its own only, because of child table ";
 const OWNER: &str = "an owner that row security holds";
 
 pub struct Missing(Vec<String>);
@@ -38,6 +39,7 @@ impl Missing {
             labels.extend(table.plain_keys.iter().map(|key| format!("{KEY}{key}")));
             labels.extend(table.owner.iter().map(|_| OWNER.to_owned()));
         }
+        labels.extend(table.children.iter().map(|child| format!("{CHILD}\"{child}\"")));
         labels.sort();
         labels.dedup();
         Self(labels)
@@ -49,7 +51,8 @@ impl Missing {
     }
 
     pub fn planned(&self) -> Vec<String> {
-        let planned = |l: &&String| Opening::of(l).is_none() && !l.starts_with(RULE) && *l != OWNER;
+        let planned =
+            |l: &&String| Opening::of(l).is_none() && !l.starts_with(RULE) && !l.starts_with(CHILD) && *l != OWNER;
         self.0.iter().filter(planned).cloned().collect()
     }
 

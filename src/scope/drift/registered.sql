@@ -10,6 +10,8 @@ SELECT jsonb_agg(jsonb_build_object(
     'known', t.missing,
     'owner', CASE WHEN r.rolsuper OR r.rolbypassrls THEN r.rolname END,
     'rules', ARRAY(SELECT w.rulename::text FROM pg_rewrite w WHERE w.ev_class = c.oid ORDER BY w.rulename),
+    'children', ARRAY(SELECT h.relname::text FROM pg_inherits i JOIN pg_class h ON h.oid = i.inhrelid
+                      WHERE i.inhparent = c.oid AND s.kind = 'shared' ORDER BY h.relname),
     -- Keys to scoped tables that should have the organization and do not.
     'plain_keys', ARRAY(
         SELECT k.conname::text

@@ -95,6 +95,22 @@ fn a_shared_table_does_not_lose_its_guards() {
     assert_eq!(one(&mut owner, "SELECT count(*) FROM orgscope.unscoped_tables"), "0");
 }
 
+/// A child's rows are read with the table's own: an organization that may write the child would write for all.
+#[test]
+fn a_shared_table_has_no_children() {
+    let world = world("shared_children");
+    let mut owner = world.owner();
+    run(&mut owner, "SELECT orgscope.share_table('country'); CREATE TABLE fit (LIKE country)");
+    for sql in ["CREATE TABLE province () INHERITS (country)", "ALTER TABLE fit INHERIT country"] {
+        refused(&mut owner, "OS006", sql);
+    }
+    let mut admin = world.superuser();
+    run(&mut admin, "ALTER TABLE fit INHERIT country");
+    let record = "SELECT operation, table_name, detail FROM orgscope.audit_log WHERE action = 'ddl'";
+    let missing = "{\"missing\": [\"rows that are its own only, because of child table \\\"fit\\\"\"]}";
+    assert_eq!(rows(&mut admin, record), [format!("ALTER TABLE|public.country|{missing}")]);
+}
+
 #[test]
 fn one_of_the_three() {
     let world = world("shared_or_not");

@@ -20,6 +20,9 @@ TRUNCATE country;
 SET ROLE owner;
 UPDATE country SET name = 'x';
 DROP TRIGGER orgscope_shared ON country;
+-- Whoever reads a table reads its children too, and nothing would guard these.
+CREATE TABLE province () INHERITS (country);
+\echo :SQLSTATE
 SET ROLE dba;
 INSERT INTO country VALUES ('CH', 'Switzerland');
 
