@@ -168,7 +168,7 @@ fn insert(table: pg_sys::Oid, written: impl Iterator<Item = (Event, Option<Org>,
 }
 
 /// The table as regclass prints it with an empty search_path.
-pub(super) fn qualified(table: pg_sys::Oid) -> String {
+pub fn qualified(table: pg_sys::Oid) -> String {
     // SAFETY: quote_qualified_identifier takes NUL-terminated names and returns a palloc'd string.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
