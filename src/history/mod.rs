@@ -62,7 +62,7 @@ impl Obstacles {
         };
         if !self.key {
             return refuse(
-                "It has no primary key, which tells whose history a row's is.",
+                "It has no primary key, by which the history of a row is found.",
                 "Add a primary key to it first.",
             );
         }
