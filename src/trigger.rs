@@ -95,12 +95,13 @@ impl Trigger {
         }
     }
 
-    /// Whether a transition table has a row.
-    pub fn has_changed_rows(&self) -> bool {
+    /// Rows of the larger transition table.
+    pub fn changed_rows(&self) -> i64 {
         // SAFETY: the tables are NULL or valid for the call.
         unsafe {
             let tables = [(*self.data).tg_oldtable, (*self.data).tg_newtable];
-            tables.into_iter().any(|table| !table.is_null() && pg_sys::tuplestore_tuple_count(table) > 0)
+            let rows = tables.into_iter().filter(|table| !table.is_null()).map(|t| pg_sys::tuplestore_tuple_count(t));
+            rows.max().unwrap_or(0)
         }
     }
 

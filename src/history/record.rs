@@ -17,7 +17,7 @@ pg_function! {
         if !t.is_history() {
             return Err(Error::NotATrigger { function: "history" });
         }
-        if t.event() == Event::Truncate || t.has_changed_rows() {
+        if t.event() == Event::Truncate || t.changed_rows() > 0 {
             statement::run(&t, &arguments(&t))?;
         }
         Ok(Some(pg_sys::Datum::null()))

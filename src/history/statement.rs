@@ -1,4 +1,5 @@
-//! The one statement that records what another has changed, planned once in a session for each table and event.
+//! The one statement that records what another has changed, planned once in a session for each table and event: once for
+//! few rows and once for many, because a plan for many makes room for them each time.
 
 use super::record::logged_name;
 use crate::error::Error;
@@ -25,6 +26,7 @@ pub const TYPES: [pg_sys::Oid; 8] = [
 struct Prepared {
     table: pg_sys::Oid,
     event: Event,
+    many: bool,
     /// The table at the top, whose primary key is recorded.
     top: pg_sys::Oid,
     plan: pg_sys::SPIPlanPtr,
@@ -68,8 +70,12 @@ pub fn run(t: &Trigger, arguments: &[Option<pg_sys::Datum>; 7]) -> Result<(), Er
 }
 
 fn find(t: &Trigger) -> Option<Prepared> {
-    let (table, event) = (t.table(), t.event());
-    PREPARED.with(|all| all.iter().find(|p| p.table == table && p.event == event && !p.stale).copied())
+    let wanted = (t.table(), t.event(), is_many(t));
+    PREPARED.with(|all| all.iter().find(|p| (p.table, p.event, p.many) == wanted && !p.stale).copied())
+}
+
+fn is_many(t: &Trigger) -> bool {
+    t.changed_rows() > 1000
 }
 
 /// None when the registry does not say that the table's changes are recorded.
@@ -92,7 +98,7 @@ fn prepare(t: &Trigger) -> Result<Option<Prepared>, Error> {
         boundary(|| raw::SPI_finish());
         plan
     };
-    let prepared = Prepared { table, event, top: shape.top.into(), plan, stale: false };
+    let prepared = Prepared { table, event, many: is_many(t), top: shape.top.into(), plan, stale: false };
     PREPARED.with(|all| all.push(prepared));
     Ok(Some(prepared))
 }
@@ -103,23 +109,31 @@ fn free_stale() {
         return;
     }
     let stale: Vec<_> = PREPARED.with(|all| all.extract_if(.., |p| p.stale).collect());
-    // SAFETY: a kept plan that nobody else knows and that does not run.
-    stale.iter().for_each(|p| drop(unsafe { pg_sys::SPI_freeplan(p.plan) }));
+    for prepared in stale {
+        // SAFETY: a kept plan that nobody else knows and that does not run.
+        unsafe { pg_sys::SPI_freeplan(prepared.plan) };
+    }
 }
 
 /// Ends when it is dropped, also by an error: those unwind.
-struct Running;
+struct Running {
+    jit: bool,
+}
 
 impl Running {
+    /// A plan that is kept keeps the decision to compile it, which costs a short run many times what it does.
     fn enter() -> Self {
         RUNNING.with(|running| *running += 1);
-        Self
+        // SAFETY: a plain global of this backend.
+        Self { jit: unsafe { std::mem::replace(&mut *(&raw mut pg_sys::jit_enabled), false) } }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         RUNNING.with(|running| *running -= 1);
+        // SAFETY: as above.
+        unsafe { pg_sys::jit_enabled = self.jit };
     }
 }
 
