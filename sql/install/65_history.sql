@@ -39,7 +39,8 @@ CREATE FUNCTION orgscope.key_hash(key jsonb) RETURNS integer
 COMMENT ON FUNCTION orgscope.key_hash(jsonb) IS 'what the index behind orgscope.history_of() is made of';
 
 CREATE INDEX change_log_organization_id_at_idx ON orgscope.change_log (organization_id, at);
-CREATE INDEX change_log_key_idx ON orgscope.change_log USING hash (orgscope.key_hash(key));
+-- Not a hash index: each change of a row that changes often would walk through all of its entries.
+CREATE INDEX change_log_key_idx ON orgscope.change_log (orgscope.key_hash(key));
 
 CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.change_log
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
