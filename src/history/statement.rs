@@ -125,7 +125,8 @@ impl Running {
     fn enter() -> Self {
         RUNNING.with(|running| *running += 1);
         // SAFETY: a plain global of this backend.
-        Self { jit: unsafe { std::mem::replace(&mut *(&raw mut pg_sys::jit_enabled), false) } }
+        let jit = unsafe { (&raw mut pg_sys::jit_enabled).replace(false) };
+        Self { jit }
     }
 }
 
