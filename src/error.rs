@@ -57,7 +57,7 @@ pub enum Error {
     Conflict { table: Option<Box<TableName>>, message: String, detail: String, hint: String },
     NotOwner { table: Box<TableName> },
     ExtensionInUse { tables: u64 },
-    AuditImmutable { operation: &'static str },
+    AuditImmutable { operation: &'static str, table: String },
     ColumnGone { table: Box<TableName>, column: String },
     Attached { table: Box<TableName> },
     InTransaction,
@@ -112,10 +112,10 @@ impl Error {
                 &format!("{tables} scoped table(s) would lose row security, guards and keys."),
                 "Call orgscope.disable_org_scoping() for each table in orgscope.scoped_tables first.",
             ),
-            Self::AuditImmutable { operation } => report(
+            Self::AuditImmutable { operation, table } => report(
                 "OS008",
                 "audit rows cannot be changed",
-                &format!("{operation} on orgscope.audit_log is refused for every role."),
+                &format!("{operation} on orgscope.{table} is refused for every role."),
                 "Add a new row that corrects the record instead.",
             ),
             Self::ColumnGone { table, column } => Report {
@@ -294,7 +294,7 @@ mod tests {
             Error::SuspendedOrganization,
             Error::NotOwner { table: table.clone() },
             Error::ExtensionInUse { tables: 1 },
-            Error::AuditImmutable { operation: "DELETE" },
+            Error::AuditImmutable { operation: "DELETE", table: "audit_log".into() },
             Error::InTransaction,
             Error::SharedTable { table: table.clone() },
             Error::BypassDenied { table: table.clone() },

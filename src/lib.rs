@@ -1,13 +1,15 @@
 //! orgscope: the database keeps organizations apart.
 //!
 //! Read the modules in the order in which data flows: `context` (who am I) → `scope` (which tables, how they get there)
-//! → `policy` (what a scoped table must have) → `guard` (what row security leaves open) → `audit` (who stepped around).
+//! → `policy` (what a scoped table must have) → `guard` (what row security leaves open) → `audit` (who stepped around)
+//! → `history` (what each row was before).
 #![forbid(unsafe_op_in_unsafe_fn)]
 
 mod audit;
 mod context;
 mod error;
 mod guard;
+mod history;
 mod organization;
 mod pg;
 mod policy;
@@ -33,6 +35,7 @@ extension_sql_file!("../sql/install/50_scope.sql", name = "scope", requires = ["
 extension_sql_file!("../sql/install/55_backfill.sql", name = "backfill", requires = ["scope"]);
 extension_sql_file!("../sql/install/57_observe.sql", name = "observe", requires = ["scope"]);
 extension_sql_file!("../sql/install/60_drift.sql", name = "drift", requires = ["scope"]);
+extension_sql_file!("../sql/install/65_history.sql", name = "history", requires = ["drift"]);
 extension_sql_file!("../sql/install/90_grants.sql", name = "grants", finalize);
 
 /// A table of contents: each module knows what it needs from PostgreSQL.
@@ -48,6 +51,7 @@ pub unsafe extern "C-unwind" fn _PG_init() {
     audit::init();
     utility::init();
     scope::init();
+    history::init();
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ pub mod raw {
             types: *mut pg_sys::Oid,
             options: c_int,
         ) -> pg_sys::SPIPlanPtr;
+        pub fn SPI_register_trigger_data(data: *mut pg_sys::TriggerData) -> c_int;
         pub fn SPI_keepplan(plan: pg_sys::SPIPlanPtr) -> c_int;
         pub fn SPI_execute_plan(
             plan: pg_sys::SPIPlanPtr,
@@ -68,6 +69,7 @@ pub mod raw {
             read_only: bool,
             limit: std::ffi::c_long,
         ) -> c_int;
+        pub fn to_jsonb(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
         pub fn set_config_option(
             name: *const c_char,
             value: *const c_char,
@@ -375,6 +377,20 @@ impl Call {
         }
     }
 
+    /// The old and the new name of a column, for an event trigger's call after the statement that renames it.
+    pub fn renamed_column(self) -> Option<(String, String)> {
+        if self.event_trigger_statement() != Some(pg_sys::NodeTag::T_RenameStmt) {
+            return None;
+        }
+        // SAFETY: the call is an event trigger's, and its parse tree a RenameStmt.
+        let statement = unsafe {
+            let data = (*self.0).context.cast::<pg_sys::EventTriggerData>();
+            &*(*data).parsetree.cast::<pg_sys::RenameStmt>()
+        };
+        let of_column = statement.renameType == pg_sys::ObjectType::OBJECT_COLUMN;
+        text_of(statement.subname).zip(text_of(statement.newname)).filter(|_| of_column)
+    }
+
     /// As text that reads back as the same time.
     pub fn timestamptz(self, n: usize) -> Option<String> {
         // SAFETY: timestamptz_to_str returns a buffer of its own, with the zone in it.
@@ -413,8 +429,13 @@ pub fn text_datum(text: &str) -> pg_sys::Datum {
 /// as the table's owner: for our own tables, which no role may write.
 pub fn as_superuser<R>(f: impl FnOnce() -> R) -> R {
     let _own = Own::begin();
+    as_role(pg_sys::BOOTSTRAP_SUPERUSERID.into(), f)
+}
+
+/// Runs `f`, which may run a user's code, as the role in a security-restricted operation.
+pub fn as_role<R>(role: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-    with_security(Some(pg_sys::BOOTSTRAP_SUPERUSERID.into()), restricted, f)
+    with_security(Some(role), restricted, f)
 }
 
 /// How deep in statements of our own this backend is.

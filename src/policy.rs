@@ -60,6 +60,8 @@ pub struct Guard {
 enum Each {
     Statement,
     Row,
+    /// A statement, with the rows it has changed.
+    Rows(&'static str),
 }
 
 pub const GUARDS: [Guard; 6] = [
@@ -107,6 +109,38 @@ pub const GUARDS: [Guard; 6] = [
     },
 ];
 
+/// What records changes where that is asked for. One trigger for each event: PostgreSQL gives the rows of no more than one.
+pub const HISTORY: [Guard; 4] = [
+    Guard {
+        name: "orgscope_history_delete",
+        reason: "change history: puts deleted rows on record",
+        each: Each::Rows("OLD TABLE AS old_rows"),
+        event: "AFTER DELETE",
+        function: "history",
+    },
+    Guard {
+        name: "orgscope_history_insert",
+        reason: "change history: puts new rows on record",
+        each: Each::Rows("NEW TABLE AS new_rows"),
+        event: "AFTER INSERT",
+        function: "history",
+    },
+    Guard {
+        name: "orgscope_history_truncate",
+        reason: "change history: puts TRUNCATE on record",
+        each: Each::Statement,
+        event: "AFTER TRUNCATE",
+        function: "history",
+    },
+    Guard {
+        name: "orgscope_history_update",
+        reason: "change history: puts rows on record as they were and as they are",
+        each: Each::Rows("OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        event: "AFTER UPDATE",
+        function: "history",
+    },
+];
+
 /// What keeps a shared table from being written by an organization.
 pub const SHARED: [Guard; 2] = [
     Guard {
@@ -133,12 +167,15 @@ impl Guard {
             Each::Row if observe => ("ROW", format!("{literal}, 'observe'")),
             Each::Row => ("ROW", literal.into()),
             // What is written outside row security is on record either way.
-            Each::Statement if observe && self.function != "record" => ("STATEMENT", "'observe'".into()),
-            Each::Statement => ("STATEMENT", String::new()),
+            Each::Statement if observe && !matches!(self.function, "record" | "history") => {
+                ("STATEMENT", "'observe'".into())
+            }
+            Each::Statement | Each::Rows(_) => ("STATEMENT", String::new()),
         };
+        let rows = if let Each::Rows(rows) = self.each { format!(" REFERENCING {rows}") } else { String::new() };
         let name = self.quoted_name();
         format!(
-            "CREATE TRIGGER {name} {} ON {table} FOR EACH {each} EXECUTE FUNCTION orgscope.{}({argument})",
+            "CREATE TRIGGER {name} {} ON {table}{rows} FOR EACH {each} EXECUTE FUNCTION orgscope.{}({argument})",
             self.event, self.function
         )
     }

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::guard::began::by_integrity;
 use crate::guard::{row_security_bypassed, table_name};
 use crate::pg::{Call, uuid_datum};
+use crate::policy::HISTORY;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -84,6 +85,39 @@ impl Trigger {
             0 => Some(if row { Shape::AfterRow } else { Shape::AfterStatement }),
             _ => None,
         }
+    }
+
+    /// For SPI, which lets a statement read the transition tables.
+    pub fn data(&self) -> *mut pg_sys::TriggerData {
+        self.data
+    }
+
+    /// Whether it is one of [`HISTORY`], for its event and with the rows that it needs.
+    pub fn is_history(&self) -> bool {
+        let event = self.event();
+        // SAFETY: TriggerData and its trigger are valid for the call; names are NUL-terminated.
+        unsafe {
+            let name = CStr::from_ptr((*(*self.data).tg_trigger).tgname).to_string_lossy();
+            let named = HISTORY.iter().any(|h| h.name == name && h.name.ends_with(&event.name().to_lowercase()));
+            let old = matches!(event, Event::Update | Event::Delete) == !(*self.data).tg_oldtable.is_null();
+            let new = matches!(event, Event::Update | Event::Insert) == !(*self.data).tg_newtable.is_null();
+            named && old && new
+        }
+    }
+
+    /// Rows of the larger transition table.
+    pub fn changed_rows(&self) -> i64 {
+        // SAFETY: the tables are NULL or valid for the call.
+        unsafe {
+            let tables = [(*self.data).tg_oldtable, (*self.data).tg_newtable];
+            let rows = tables.into_iter().filter(|table| !table.is_null()).map(|t| pg_sys::tuplestore_tuple_count(t));
+            rows.max().unwrap_or(0)
+        }
+    }
+
+    pub fn owner(&self) -> pg_sys::Oid {
+        // SAFETY: the relation is open for the whole call.
+        unsafe { (*(*(*self.data).tg_relation).rd_rel).relowner }
     }
 
     pub fn table(&self) -> pg_sys::Oid {

@@ -7,11 +7,14 @@ CREATE TABLE orgscope.scoped_table (
     column_name name        NOT NULL,
     options     jsonb       NOT NULL DEFAULT '{}',
     original    jsonb       NOT NULL,
+    history     jsonb,
     enabled_at  timestamptz NOT NULL DEFAULT now(),
     enabled_by  name        NOT NULL DEFAULT session_user,
     PRIMARY KEY (schema_name, table_name)
 );
 COMMENT ON TABLE orgscope.scoped_table IS 'the scoped tables; written by orgscope.enable_org_scoping() and orgscope.disable_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_table.history IS
+    'with change history: {"exclude": [columns]}; see orgscope.enable_change_history()';
 COMMENT ON COLUMN orgscope.scoped_table.original IS 'what the table was like before, for orgscope.disable_org_scoping()';
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.scoped_table', '');
@@ -37,7 +40,7 @@ CREATE VIEW orgscope.scoped_tables AS
         FROM pg_catalog.pg_trigger t
         JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
         JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace AND fn.nspname = 'orgscope'
-        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A'
+        WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A' AND f.proname <> 'history'
     ) guards ON true
     LEFT JOIN LATERAL (
         -- Row security is that of the table a query names.

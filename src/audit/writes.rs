@@ -179,7 +179,7 @@ fn insert(
 }
 
 /// The table as regclass prints it with an empty search_path.
-pub(super) fn qualified(table: pg_sys::Oid) -> String {
+pub fn qualified(table: pg_sys::Oid) -> String {
     // SAFETY: syscache look-ups; NULL for a table that is gone.
     let names = unsafe { (pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table)), pg_sys::get_rel_name(table)) };
     let (Some(schema), Some(name)) = (pg::text_of(names.0), pg::text_of(names.1)) else { return String::new() };

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::guard::table_name;
+use crate::history::History;
 use crate::pg::{self, as_superuser};
 use crate::scope::keys::Key;
 use crate::scope::options::Options;
@@ -190,6 +191,8 @@ pub struct Registered {
     pub column_name: String,
     pub options: Options,
     pub original: Original,
+    #[serde(default)]
+    pub history: Option<History>,
 }
 
 /// The table and all that are partitions or inheritance children with it. Row security is that of the table a query

@@ -129,7 +129,7 @@ SELECT jsonb_agg(jsonb_build_object(
             SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
             UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]') END,
     'registered', CASE WHEN s.schema_name IS NOT NULL THEN
-        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original) END,
+        jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original, 'history', s.history) END,
     'declared', (SELECT u.kind FROM orgscope.unscoped_table u WHERE u.schema_name = n.nspname AND u.table_name = c.relname)
 ) ORDER BY asked.place)::text
 FROM unnest($1::oid[]) WITH ORDINALITY asked (oid, place)

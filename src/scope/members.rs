@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::guard::table_name;
+use crate::history::History;
 use crate::pg::as_superuser;
 use crate::scope::facts::{self, Facts};
 use crate::scope::options::Options;
@@ -28,6 +29,8 @@ struct Change {
     column: String,
     options: Options,
     original: Original,
+    #[serde(default)]
+    history: Option<History>,
 }
 
 /// Whether a command of this tag may change which tables belong together.
@@ -53,7 +56,8 @@ pub fn adopt() -> Result<(), Error> {
 /// The new table and what is below it. Its parents are above and stay as they are.
 fn scope_new(new: &Change) -> Result<(), Error> {
     let tables = below(new.table);
-    let tree = facts::read_all(&tables, Some(&new.column))?;
+    let mut tree = facts::read_all(&tables, Some(&new.column))?;
+    tree.history = new.history.clone();
     refuse_other_parents(&tree, &tables)?;
     let kept = |member: usize, own: Original| {
         Some(Original { member: true, ..as_if_before(&tree.members()[member], own, &new.original) })

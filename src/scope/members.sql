@@ -6,12 +6,12 @@ WITH touched AS MATERIALIZED (
     SELECT i.inhrelid AS child, i.inhparent AS parent FROM touched t JOIN pg_inherits i ON i.inhrelid = t.oid
     UNION SELECT i.inhrelid, i.inhparent FROM touched t JOIN pg_inherits i ON i.inhparent = t.oid
 ), registered AS (
-    SELECT c.oid, s.column_name, s.options, s.original
+    SELECT c.oid, s.column_name, s.options, s.original, s.history
     FROM orgscope.scoped_table s
     JOIN pg_namespace n ON n.nspname = s.schema_name
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.table_name
 ), new AS (
-    SELECT e.child, p.column_name, p.options, p.original
+    SELECT e.child, p.column_name, p.options, p.original, p.history
     FROM edge e JOIN registered p ON p.oid = e.parent LEFT JOIN registered c ON c.oid = e.child
     WHERE NOT COALESCE((c.original ->> 'member')::boolean, false)
 ), leaving AS (
@@ -27,7 +27,7 @@ WITH touched AS MATERIALIZED (
 )
 SELECT jsonb_build_object(
     'new', COALESCE((SELECT jsonb_agg(jsonb_build_object(
-        'table', child::bigint, 'column', column_name, 'options', options, 'original', original)) FROM new), '[]'),
+        'table', child::bigint, 'column', column_name, 'options', options, 'original', original, 'history', history)) FROM new), '[]'),
     'leaving', COALESCE((SELECT jsonb_agg(jsonb_build_object(
         'table', oid::bigint, 'column', column_name, 'options', options, 'original', original)) FROM leaving), '[]'),
     'exposed', (SELECT min(child::bigint) FROM exposed))::text

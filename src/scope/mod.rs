@@ -22,11 +22,14 @@ mod undo;
 mod views;
 
 use crate::error::{Error, TableName};
+use crate::history::{self, History};
 use crate::pg::{as_superuser, text_datum};
 use crate::{pg_function, spi};
-use facts::{Facts, Registered};
+pub use facts::Facts;
+use facts::Registered;
 use options::{Locks, Options};
 use pgrx::pg_sys;
+pub use refuse::conflict;
 use serde::Serialize;
 use tree::Tree;
 use undo::Original;
@@ -85,15 +88,27 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
             if options.locks == Locks::Low {
                 return Err(refuse::one_transaction(target));
             }
-            lock_and_enable(target, column, &options)
+            lock_and_enable(target, column, &options, keep)
         }
         "repair" => {
             let registered = registered(target)?;
-            lock_and_enable(target, &registered.column_name, &registered.options)
+            lock_and_enable(target, &registered.column_name, &registered.options, keep)
+        }
+        "history" => {
+            let registered = registered(target)?;
+            let record = |tree: &Tree| History::of(tree.member(target), options).map(Some);
+            lock_and_enable(target, &registered.column_name, &registered.options, record)
+        }
+        "end history" => {
+            let registered = registered(target)?;
+            let end = |tree: &Tree| tree.history.as_ref().map(|_| None).ok_or_else(|| no_history(tree.root()));
+            lock_and_enable(target, &registered.column_name, &registered.options, end)
         }
         "disable" if share::is_shared(target)? => share::unshare(target),
         "disable" => {
-            registered(target)?;
+            if registered(target)?.history.is_some() {
+                return Err(has_history(&facts::read_one(target, None)?));
+            }
             disable(&apply::lock(target, None, keys::touched_by_restoration)?)
         }
         "share" => share::share(target),
@@ -114,10 +129,23 @@ fn planned(tree: &Tree, options: &Options) -> Result<Vec<Step>, Error> {
     Ok(steps)
 }
 
-fn lock_and_enable(target: pg_sys::Oid, column: &str, options: &Options) -> Result<Vec<Step>, Error> {
-    let tree = apply::lock(target, Some(column), |tree| keys::touched_by_work(tree, options))?;
+/// `history` says how changes are to be recorded.
+fn lock_and_enable(
+    target: pg_sys::Oid,
+    column: &str,
+    options: &Options,
+    history: impl FnOnce(&Tree) -> Result<Option<History>, Error>,
+) -> Result<Vec<Step>, Error> {
+    let mut tree = apply::lock(target, Some(column), |tree| keys::touched_by_work(tree, options))?;
     refuse::not_the_top(&tree, target.to_u32())?;
-    enable(&tree, options, |member, original| Some(Original { member: !tree.is_root(member), ..original }))
+    tree.history = history(&tree)?;
+    let tree = &tree;
+    enable(tree, options, |member, original| Some(Original { member: !tree.is_root(member), ..original }))
+}
+
+/// As they are.
+fn keep(tree: &Tree) -> Result<Option<History>, Error> {
+    Ok(tree.history.clone())
 }
 
 /// `kept` says what the registry is to know of a member; nothing of those that it leaves out.
@@ -138,6 +166,9 @@ fn enable(
         let Some(original) = kept(i, original) else { continue };
         if !steps.is_empty() || facts.registered.as_ref().is_none_or(|r| r.original != original) {
             apply::register(facts, &original, options)?;
+        }
+        if facts.registered.as_ref().and_then(|r| r.history.as_ref()) != tree.history.as_ref() {
+            history::remember(facts, tree.history.as_ref())?;
         }
     }
     apply::note(others, Original::remember)?;
@@ -197,6 +228,24 @@ fn not_scoped(facts: &Facts) -> Error {
         message: format!("table \"{}\" is not scoped", facts.table),
         detail: "It has no row in orgscope.scoped_tables.".into(),
         hint: format!("Call orgscope.enable_org_scoping({}).", facts.literal),
+    }
+}
+
+fn has_history(facts: &Facts) -> Error {
+    Error::Conflict {
+        table: Some(facts.table_name()),
+        message: format!("cannot take table \"{}\" out of scoping", facts.table),
+        detail: "Its changes are recorded for each organization.".into(),
+        hint: format!("Call orgscope.disable_change_history({}) first: what was recorded stays.", facts.literal),
+    }
+}
+
+fn no_history(facts: &Facts) -> Error {
+    Error::Conflict {
+        table: Some(facts.table_name()),
+        message: format!("table \"{}\" has no change history", facts.table),
+        detail: "It has no row in orgscope.history_tables.".into(),
+        hint: format!("Call orgscope.enable_change_history({}) to record its changes.", facts.literal),
     }
 }
 

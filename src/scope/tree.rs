@@ -1,5 +1,6 @@
 //! A table with its partitions and inheritance children, at every level: parents stand before their children.
 
+use crate::history::History;
 use crate::scope::facts::{Facts, Rows};
 use crate::scope::keys::Key;
 use crate::scope::views::Readers;
@@ -16,6 +17,8 @@ pub struct Tree {
     pub neighbours: Vec<Facts>,
     /// What reads the rows of any member.
     pub readers: Readers,
+    /// Whether and how changes are recorded: as the registry says of the tables at the top.
+    pub history: Option<History>,
 }
 
 impl Tree {
@@ -47,7 +50,11 @@ impl Tree {
         let place: HashMap<u32, usize> = members.iter().enumerate().map(|(i, t)| (t.oid, i)).collect();
         let parents =
             members.iter().map(|t| t.parents.iter().filter_map(|p| place.get(p).copied()).collect()).collect();
-        Self { members, parents, keys: Vec::new(), neighbours: Vec::new(), readers: Readers::default() }
+        let (keys, neighbours, readers) = (Vec::new(), Vec::new(), Readers::default());
+        let mut tree = Self { members, parents, keys, neighbours, readers, history: None };
+        let history = tree.roots().find_map(|root| tree.members[root].registered.as_ref()?.history.clone());
+        tree.history = history;
+        tree
     }
 
     pub fn members(&self) -> &[Facts] {
@@ -69,6 +76,11 @@ impl Tree {
     /// The first table, which is a root.
     pub fn root(&self) -> &Facts {
         &self.members[0]
+    }
+
+    /// The table of this oid; the first if it is none of them.
+    pub fn member(&self, oid: pgrx::pg_sys::Oid) -> &Facts {
+        self.place(oid.to_u32()).map_or(self.root(), |place| &self.members[place])
     }
 
     pub fn place(&self, oid: u32) -> Option<usize> {

@@ -8,6 +8,7 @@ mod quiet;
 use crate::audit::ddl;
 use crate::error::{Error, Report};
 use crate::guard::table_name;
+use crate::history;
 use crate::pg::{as_superuser, command_tag, warn, with_pinned_search_path};
 use crate::scope::facts::Facts;
 use crate::scope::tree::Tree;
@@ -96,6 +97,9 @@ pg_function! {
             as_superuser(|| spi::query_planned(FOLLOW, &[]));
         }
         if is_there(CONCERNED) {
+            if let Some((old, new)) = call.renamed_column() {
+                history::follow_column(&old, &new);
+            }
             if !registry::is_scoping() && members::may_change(&tag) {
                 members::adopt()?;
             }

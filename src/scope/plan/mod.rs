@@ -127,6 +127,7 @@ impl<'a> Whole<'a> {
             options: self.options,
             member,
             is_root: self.tree.is_root(member),
+            history: self.tree.history.is_some(),
             column_below: self.column_below,
             scoped_indexes: Cow::Borrowed(self.scoped_indexes),
             steps: std::mem::take(&mut self.steps),
@@ -143,6 +144,8 @@ struct Plan<'a> {
     /// Its place in the tree.
     member: usize,
     is_root: bool,
+    /// Whether changes are recorded.
+    history: bool,
     column_below: bool,
     /// The unique indexes that become unique per organization.
     scoped_indexes: Cow<'a, HashSet<u32>>,
@@ -153,7 +156,16 @@ impl<'a> Plan<'a> {
     /// Of a table that is nobody's member.
     fn alone(facts: &'a Facts, options: &'a Options) -> Self {
         let scoped_indexes = Cow::Owned(HashSet::new());
-        Self { facts, options, member: 0, is_root: true, column_below: false, scoped_indexes, steps: Vec::new() }
+        Self {
+            facts,
+            options,
+            member: 0,
+            is_root: true,
+            history: false,
+            column_below: false,
+            scoped_indexes,
+            steps: Vec::new(),
+        }
     }
 
     fn add(&mut self, kind: &'static str, lock: &'static str, sql: String, reason: impl Into<String>) {

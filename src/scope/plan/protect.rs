@@ -1,7 +1,7 @@
 //! Row security, policies and guards.
 
 use super::{EXCLUSIVE, Plan, SHARE_ROW_EXCLUSIVE};
-use crate::policy::{BASE, FLOOR, GUARDS, Guard, Policy, observing_predicate, predicate};
+use crate::policy::{BASE, FLOOR, GUARDS, Guard, HISTORY, Policy, observing_predicate, predicate};
 use crate::scope::facts;
 
 impl Plan<'_> {
@@ -60,6 +60,13 @@ impl Plan<'_> {
     pub(super) fn guards(&mut self) {
         for guard in &GUARDS {
             self.guard(guard);
+        }
+        if self.history {
+            return HISTORY.iter().for_each(|guard| self.guard(guard));
+        }
+        for found in self.facts.triggers.iter().filter(|t| t.ours && HISTORY.iter().any(|h| h.name == t.name)) {
+            let drop = format!("DROP TRIGGER {} ON {}", found.quoted, self.facts.qualified);
+            self.add("guard", EXCLUSIVE, drop, "changes are not recorded");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::pg::{as_superuser, text_datum};
 use crate::pg_function;
 use crate::scope::options::Options;
-use crate::scope::{Step, apply, facts, lock_and_enable, planned, share};
+use crate::scope::{Step, apply, facts, keep, lock_and_enable, planned, share};
 use crate::spi;
 use overrides::Overrides;
 use propose::{Proposal, Schema, Table, propose};
@@ -143,7 +143,7 @@ fn enable_all<'a>(
         pgrx::notice!("{doing} table {} of {}: {}{size}", n + 1, chosen.len(), table.qualified);
         let steps = match shared {
             true => share::share(target)?,
-            false => lock_and_enable(target, &column(table, wanted), &wanted.of(proposal))?,
+            false => lock_and_enable(target, &column(table, wanted), &wanted.of(proposal), keep)?,
         };
         if !steps.is_empty() {
             rows.extend(numbered(table, proposal, steps));

@@ -4,6 +4,7 @@
 //! meets all of them. Ratios are taken within a round; the table shows medians over the rounds.
 
 mod case;
+mod history;
 mod machine;
 mod measure;
 mod report;
@@ -33,6 +34,9 @@ pub struct Options {
     /// Instead: what enabling costs, of a schema of 300 tables and of the rows of one big table
     #[arg(long, conflicts_with = "case")]
     scoping: bool,
+    /// Instead: what change history costs, beside a plain and a scoped table
+    #[arg(long, conflicts_with_all = ["case", "scoping"])]
+    history: bool,
 }
 
 /// How much is measured.
@@ -63,6 +67,9 @@ pub fn run(options: &Options) -> Result<()> {
     let cluster = step::work("start a cluster", || Cluster::start(&configuration()))?;
     if options.scoping {
         return scoping::run(&cluster, scale.rows * 5, scale.rounds.min(3));
+    }
+    if options.history {
+        return history::run(&cluster, scale.bulk_rows, scale.rounds);
     }
     let bench = step::work("fill the tables", || Bench::prepare(&cluster, &scale))?;
     let mut results = Results::default();

@@ -109,7 +109,7 @@ fn longest_read(reader: &mut Client, rows: u32, done: &AtomicBool) -> Result<Dur
     Ok(longest)
 }
 
-fn database(cluster: &Cluster, name: &str) -> Result<Client> {
+pub fn database(cluster: &Cluster, name: &str) -> Result<Client> {
     cluster.create_database(name)?;
     let mut admin = cluster.connect(SUPERUSER, name)?;
     admin

@@ -1,0 +1,31 @@
+-- What the statement for a table's ($1) changes is made of, as JSON; NULL when they are not to be recorded. Runs inside
+-- a trigger: every name is qualified.
+WITH RECURSIVE above (oid, level) AS (
+    SELECT $1::pg_catalog.oid, 0
+    UNION ALL
+    SELECT i.inhparent, a.level OPERATOR(pg_catalog.+) 1
+    FROM above a JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) a.oid AND i.inhseqno OPERATOR(pg_catalog.=) 1
+)
+SELECT pg_catalog.jsonb_build_object(
+    'top', top.oid::pg_catalog.int8,
+    'organization', pg_catalog.quote_ident(s.column_name),
+    -- A generated column that is not stored has no value in a transition table.
+    'columns', (SELECT pg_catalog.jsonb_agg(pg_catalog.quote_ident(a.attname) ORDER BY a.attnum)
+                FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+                  AND a.attgenerated OPERATOR(pg_catalog.<>) 'v'
+                  AND NOT s.history OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) a.attname::pg_catalog.text),
+    -- By name: a child has the columns of the table above, and maybe no key of its own.
+    'key', COALESCE((SELECT pg_catalog.jsonb_agg(pg_catalog.quote_ident(a.attname) ORDER BY k.n)
+                     FROM pg_catalog.pg_index x
+                     CROSS JOIN LATERAL pg_catalog.unnest(x.indkey::pg_catalog.int2[]) WITH ORDINALITY k (attnum, n)
+                     JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) x.indrelid
+                                                   AND a.attnum OPERATOR(pg_catalog.=) k.attnum
+                     WHERE x.indrelid OPERATOR(pg_catalog.=) top.oid AND x.indisprimary
+                       AND k.n OPERATOR(pg_catalog.<=) x.indnkeyatts), '[]'),
+    'children', c.relhassubclass AND c.relkind OPERATOR(pg_catalog.=) 'r')::pg_catalog.text
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+JOIN orgscope.scoped_table s ON s.schema_name OPERATOR(pg_catalog.=) n.nspname AND s.table_name OPERATOR(pg_catalog.=) c.relname
+CROSS JOIN LATERAL (SELECT a.oid FROM above a ORDER BY a.level DESC LIMIT 1) top
+WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND s.history IS NOT NULL
