@@ -40,6 +40,9 @@ pub mod raw {
         pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
+        pub fn AbortOutOfAnyTransaction();
+        pub fn StartTransactionCommand();
+        pub fn CommitTransactionCommand();
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;
         pub fn SPI_commit();
@@ -346,6 +349,10 @@ impl Call {
 
     pub fn oid(self, n: usize) -> Option<pg_sys::Oid> {
         self.arg(n).map(|d| pg_sys::Oid::from(d.value() as u32))
+    }
+
+    pub fn int4(self, n: usize) -> Option<i32> {
+        self.arg(n).map(|d| d.value() as i32)
     }
 
     pub fn bool(self, n: usize) -> Option<bool> {

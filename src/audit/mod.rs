@@ -1,5 +1,6 @@
 //! Who stepped around row security is on record.
 
+pub mod break_glass;
 pub mod ddl;
 pub mod immutable;
 pub mod observed;

@@ -144,7 +144,7 @@ fn has_guards(table: pg_sys::Oid) -> bool {
     spi::query(sql, &[Some(&table.to_u32().to_string())]).is_some()
 }
 
-fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+pub fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
     // SAFETY: the parser's list of pointers to nodes of the type the caller names, alive for the whole statement.
     let length = if list.is_null() { 0 } else { unsafe { (*list).length as usize } };
     (0..length).map(move |i| unsafe { (*(*list).elements.add(i)).ptr_value.cast() })
