@@ -40,6 +40,7 @@ pub mod raw {
         pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
+        pub fn GetOuterUserId() -> pg_sys::Oid;
         pub fn AbortOutOfAnyTransaction();
         pub fn StartTransactionCommand();
         pub fn CommitTransactionCommand();
@@ -256,6 +257,17 @@ pub fn warn(report: &Report) {
     .set_detail(report.detail.clone())
     .set_hint(report.hint.clone())
     .report(pgrx::PgLogLevel::WARNING);
+}
+
+/// A line of the server log, which clients do not see.
+pub fn log(message: &str, detail: &str) {
+    pg_sys::submodules::panic::ErrorReport::new(
+        pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message.to_owned(),
+        "orgscope",
+    )
+    .set_detail(detail.to_owned())
+    .report(pgrx::PgLogLevel::LOG);
 }
 
 /// The command an event trigger fires for.

@@ -1,7 +1,9 @@
 //! Who stepped around row security is on record.
 
-pub mod break_glass;
+pub mod administration;
+pub mod commands;
 pub mod ddl;
+pub mod entry;
 pub mod immutable;
 pub mod observed;
 pub mod writes;
@@ -9,4 +11,5 @@ pub mod writes;
 pub fn init() {
     writes::init();
     observed::init();
+    administration::init();
 }

@@ -6,7 +6,7 @@
 //! break-glass: RESET, DISCARD ALL and `clear_current_org()` all do. Opening and closing take effect when their
 //! transaction commits, and so do their records.
 
-use crate::audit::break_glass::{self as audit, Entry};
+use crate::audit::entry::{self as log, Entry};
 use crate::context::functions::require_active;
 use crate::context::glass_end::watch_exit;
 use crate::context::lifetime::assign;
@@ -167,9 +167,9 @@ pg_function! {
         let (role_name, writable) = (pg::role_name(now.role), call.bool(3).unwrap_or(false));
         let glass = Glass { org, role: now.role, role_name, expires, writable, reason };
         let detail = serde_json::json!({
-            "minutes": minutes, "writable": writable, "expires_at": audit::time(expires)
+            "minutes": minutes, "writable": writable, "expires_at": log::time(expires)
         });
-        audit::write(&[glass.entry("OPEN", Some(detail))]);
+        log::write(&[glass.entry("OPEN", Some(detail))]);
         watch_exit();
         STATE.with(|s| s.asked = Some((glass, subtransaction)));
         Ok(Some(expires.into()))
@@ -183,7 +183,7 @@ pg_function! {
         let (asked, open) = STATE.with(|s| (s.asked.take(), s.open.is_some()));
         let found = asked.is_some() || open;
         if let Some((glass, _)) = asked {
-            audit::write(&[glass.ending(End::Closed)]);
+            log::write(&[glass.ending(End::Closed)]);
         }
         if open && is_break_glass() {
             boundary(|| assign(Some(c""), GUC_ACTION_SET));
@@ -194,14 +194,14 @@ pg_function! {
 
 impl Glass {
     fn entry(&self, operation: &'static str, detail: Option<serde_json::Value>) -> Entry {
-        Entry::new(self.org, operation, self.role_name.clone(), &self.reason, detail)
+        Entry::of_break_glass(self.org, operation, self.role_name.clone(), &self.reason, detail)
     }
 
     pub fn ending(&self, end: End) -> Entry {
         let why = match end {
             End::Closed => "closed",
             End::Expired => {
-                let detail = serde_json::json!({ "expired_at": audit::time(self.expires) });
+                let detail = serde_json::json!({ "expired_at": log::time(self.expires) });
                 return self.entry("EXPIRE", Some(detail));
             }
             End::OtherRole => "role changed",
@@ -249,7 +249,7 @@ fn statement(planned: Option<*mut pg_sys::PlannedStmt>) {
         }
     } else if !parallel && planned.is_some_and(is_under_row_security) {
         let used = glass.entry("USE", None).used(now.time);
-        STATE.with(|s| audit::merge(&mut s.unwritten, used));
+        STATE.with(|s| log::merge_use(&mut s.unwritten, used));
     }
 }
 

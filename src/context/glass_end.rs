@@ -1,11 +1,11 @@
 //! How break-glass opens and ends: with the end of a transaction, or with the session.
 
-use crate::audit::break_glass as audit;
+use crate::audit::entry as log;
 use crate::context::break_glass::{End, Moment, STATE};
 use crate::context::lifetime::assign;
 use crate::context::value::{Org, is_break_glass, is_touched};
 use crate::error::Error;
-use crate::pg::{boundary, entry, in_parallel_worker, raw};
+use crate::pg::{entry, in_parallel_worker};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::GUC_ACTION_SET;
 use std::ffi::{CStr, c_int, c_void};
@@ -55,7 +55,7 @@ fn judge_end(prepares: bool) -> Result<(), Error> {
         STATE.with(|s| (s.unwritten.clone(), s.open.as_ref().zip(s.ending).map(|(g, e)| (g.clone(), e))));
     entries.extend(end.map(|(glass, end)| glass.ending(end)));
     if !entries.is_empty() {
-        audit::write_at_end(&entries);
+        log::write_at_end(&entries);
         STATE.with(|s| s.written = true);
     }
     Ok(())
@@ -78,7 +78,7 @@ pub fn after_end(event: pg_sys::XactEvent::Type) {
         if lasts && written {
             s.unwritten.clear();
         }
-        audit::carry(&mut s.unwritten);
+        log::carry(&mut s.unwritten);
         if !lasts {
             return None;
         }
@@ -120,8 +120,7 @@ pub fn watch_exit() {
 
 unsafe extern "C-unwind" fn at_exit(_: c_int, _: pg_sys::Datum) {
     entry(|| {
-        // SAFETY: what PostgreSQL itself does before it uses the catalogs of a session that ends.
-        boundary(|| unsafe { raw::AbortOutOfAnyTransaction() });
+        log::end_transaction();
         // SAFETY: reads the clock.
         let time = unsafe { pg_sys::GetCurrentTimestamp() };
         let mut entries = STATE.with(|s| std::mem::take(&mut s.unwritten));
@@ -130,7 +129,7 @@ unsafe extern "C-unwind" fn at_exit(_: c_int, _: pg_sys::Datum) {
             entries.push(glass.ending(if expired { End::Expired } else { End::SessionEnded }));
         }
         if !entries.is_empty() {
-            audit::write_in_own_transaction(&entries);
+            log::write_in_own_transaction(&entries);
         }
         Ok(())
     });

@@ -1,5 +1,6 @@
 //! DDL that would take the protection away from every table at once.
 
+use crate::audit::administration;
 use crate::audit::ddl as audit;
 use crate::error::Error;
 use crate::guard::table_name;
@@ -14,7 +15,12 @@ pub fn check_drop(statement: &pg_sys::DropStmt) -> Result<(), Error> {
     use pg_sys::ObjectType::{OBJECT_EXTENSION, OBJECT_SCHEMA};
     let concerns_us = matches!(statement.removeType, OBJECT_EXTENSION | OBJECT_SCHEMA)
         && names(statement.objects).any(|name| name.as_deref() == Some("orgscope"));
-    if concerns_us { refuse_while_scoped() } else { Ok(()) }
+    if !concerns_us {
+        return Ok(());
+    }
+    refuse_while_scoped()?;
+    administration::announce_drop();
+    Ok(())
 }
 
 pub fn check_drop_owned(statement: &pg_sys::DropOwnedStmt) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use common::*;
 fn record(world: &World) -> Vec<String> {
     rows(
         &mut world.superuser(),
-        "SELECT table_name, operation, row_count, left(organization_id::text, 1) FROM orgscope.audit_log ORDER BY id",
+        "SELECT table_name, operation, row_count, left(organization_id::text, 1) FROM orgscope.audit_log WHERE table_name IS NOT NULL ORDER BY id",
     )
 }
 

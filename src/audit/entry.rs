@@ -1,10 +1,10 @@
-//! Records of break-glass, in the log of the organization it was opened for.
+//! Rows of the log that are noted in this backend until a transaction can write them: break-glass, administration.
 
 use super::writes::advance;
 use crate::context::value::Org;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, boundary, raw};
-use crate::settings::{self, ACTOR};
+use crate::settings::{self, ACTOR, REASON};
 use crate::spi;
 use pgrx::pg_sys;
 use uuid::Uuid;
@@ -12,10 +12,11 @@ use uuid::Uuid;
 /// One row of the log.
 #[derive(Clone)]
 pub struct Entry {
-    org: Org,
+    org: Option<Org>,
+    action: &'static str,
     operation: &'static str,
     role_name: Option<String>,
-    reason: String,
+    reason: Option<String>,
     actor: Option<String>,
     statement: Option<String>,
     detail: Option<serde_json::Value>,
@@ -27,7 +28,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub fn new(
+    /// Of break-glass, in the log of the organization it was opened for.
+    pub fn of_break_glass(
         org: Org,
         operation: &'static str,
         role_name: Option<String>,
@@ -35,7 +37,48 @@ impl Entry {
         detail: Option<serde_json::Value>,
     ) -> Self {
         let (actor, reason) = (settings::text(&ACTOR), reason.to_owned());
-        Self { org, operation, role_name, reason, actor, statement: None, detail, begun: 0, events: 1, carried: false }
+        Self {
+            org: Some(org),
+            action: "break_glass",
+            operation,
+            role_name,
+            reason: Some(reason),
+            actor,
+            statement: None,
+            detail,
+            begun: 0,
+            events: 1,
+            carried: false,
+        }
+    }
+
+    /// Of the client's statement of now, for no organization.
+    pub fn of_client(action: &'static str, operation: &'static str, detail: Option<serde_json::Value>) -> Self {
+        // SAFETY: this backend's own identity; debug_query_string is NULL outside a client's statement.
+        let (role_name, statement) =
+            unsafe { (pg::role_name(pg_sys::GetUserId()), pg::text_of(pg_sys::debug_query_string)) };
+        Self {
+            org: None,
+            action,
+            operation,
+            role_name,
+            reason: settings::text(&REASON),
+            actor: settings::text(&ACTOR),
+            statement,
+            detail,
+            begun: 0,
+            events: 1,
+            carried: false,
+        }
+    }
+
+    pub fn about(self, org: Option<Org>) -> Self {
+        Self { org, ..self }
+    }
+
+    /// Its text holds what nobody may read.
+    pub fn without_statement(self) -> Self {
+        Self { statement: None, ..self }
     }
 
     /// Of the client's statement of now.
@@ -46,7 +89,9 @@ impl Entry {
     }
 
     fn same(&self, other: &Self) -> bool {
-        (self.operation, self.org, self.carried) == (other.operation, other.org, other.carried)
+        (self.action, self.operation, self.org, self.carried)
+            == (other.action, other.operation, other.org, other.carried)
+            && self.detail == other.detail
             && (&self.statement, &self.actor, &self.reason) == (&other.statement, &other.actor, &other.reason)
     }
 }
@@ -56,10 +101,14 @@ impl Entry {
 const MANY: usize = 1000;
 
 /// Counts a use: once for each of the client's statements, whatever it runs inside.
-pub fn merge(entries: &mut Vec<Entry>, mut used: Entry) {
-    if entries.iter().rev().any(|e| e.begun == used.begun && !e.carried) {
-        return;
+pub fn merge_use(entries: &mut Vec<Entry>, used: Entry) {
+    if !entries.iter().rev().any(|e| e.begun == used.begun && !e.carried) {
+        merge(entries, used);
     }
+}
+
+/// Equal ones are one row.
+pub fn merge(entries: &mut Vec<Entry>, mut used: Entry) {
     if entries.len() >= MANY {
         (used.statement, used.actor) = (None, None);
     }
@@ -73,7 +122,7 @@ pub fn merge(entries: &mut Vec<Entry>, mut used: Entry) {
 pub fn carry(entries: &mut Vec<Entry>) {
     for mut entry in std::mem::take(entries) {
         entry.carried = true;
-        match entries.iter_mut().find(|e| e.operation == "USE" && e.same(&entry)) {
+        match entries.iter_mut().find(|e| e.same(&entry)) {
             Some(kept) => kept.events += entry.events,
             None => entries.push(entry),
         }
@@ -82,7 +131,7 @@ pub fn carry(entries: &mut Vec<Entry>) {
 
 const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, operation, event_count, actor, login_name, \
      session_user_name, role_name, application_name, client_addr, txid, statement, reason, detail) \
-     SELECT $1::pg_catalog.uuid, 'break_glass', $2, $3::pg_catalog.int8, $4, COALESCE($5, session_user)::pg_catalog.name, \
+     SELECT $1::pg_catalog.uuid, $11, $2, $3::pg_catalog.int8, $4, COALESCE($5, session_user)::pg_catalog.name, \
      session_user, $6::pg_catalog.name, pg_catalog.current_setting('application_name'), pg_catalog.inet_client_addr(), \
      CASE WHEN $7 IS NULL THEN pg_catalog.pg_current_xact_id() END, $8, $9, $10::pg_catalog.jsonb";
 
@@ -93,12 +142,12 @@ pub fn write(entries: &[Entry]) {
     pg::as_superuser(|| {
         advance();
         for entry in entries {
-            let (org, events) = (Uuid::from_bytes(entry.org).to_string(), entry.events.to_string());
+            let (org, events) = (entry.org.map(|o| Uuid::from_bytes(o).to_string()), entry.events.to_string());
             let detail = entry.detail.as_ref().map(ToString::to_string);
             spi::execute(
                 INSERT,
                 &[
-                    Some(&org),
+                    org.as_deref(),
                     Some(entry.operation),
                     Some(&events),
                     entry.actor.as_deref(),
@@ -106,8 +155,9 @@ pub fn write(entries: &[Entry]) {
                     entry.role_name.as_deref(),
                     entry.carried.then_some("carried"),
                     entry.statement.as_deref(),
-                    Some(&entry.reason),
+                    entry.reason.as_deref(),
                     detail.as_deref(),
+                    Some(entry.action),
                 ],
             );
         }
@@ -126,8 +176,18 @@ pub fn write_at_end(entries: &[Entry]) {
     unsafe { pg_sys::PopActiveSnapshot() };
 }
 
-/// While the session ends.
+/// Before a session that ends writes anything: what PostgreSQL itself does before it drops temporary tables.
+pub fn end_transaction() {
+    // SAFETY: raises nothing that the end of the process would not.
+    boundary(|| unsafe { raw::AbortOutOfAnyTransaction() });
+}
+
+/// While the session ends. Nothing on a standby.
 pub fn write_in_own_transaction(entries: &[Entry]) {
+    // SAFETY: reads shared memory.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return;
+    }
     // SAFETY: no transaction is open.
     boundary(|| unsafe { raw::StartTransactionCommand() });
     // SAFETY: the transaction is ours alone, and its default may be the role's.
