@@ -2,7 +2,6 @@
 
 use crate::audit::entry::{self, Entry};
 use crate::context::value::Org;
-use crate::pg;
 use crate::pg_function;
 use crate::trigger::{Event, Shape, Trigger};
 use pgrx::pg_sys;
@@ -23,9 +22,7 @@ pg_function! {
     /// AFTER INSERT OR UPDATE OR DELETE ROW on orgscope.organization.
     fn orgscope_organization_changed(call) {
         let t = Trigger::of(call, "organization_changed", Shape::AfterRow)?;
-        if !(t.event() == Event::Insert && is_copy()) {
-            record(t.event(), t.new_org()?.or(t.old_org()?));
-        }
+        record(t.event(), t.new_org()?.or(t.old_org()?));
         Ok(Some(t.row()))
     }
 }
@@ -42,11 +39,4 @@ pg_function! {
 /// In the same statement: what rolls back was never there.
 fn record(event: Event, org: Option<Org>) {
     entry::write(&[Entry::of_client("lifecycle", event.name(), None).about(org)]);
-}
-
-/// A restore brings the organizations, and the log of how they came to be.
-fn is_copy() -> bool {
-    // SAFETY: NULL outside a client's statement.
-    let statement = pg::text_of(unsafe { pg_sys::debug_query_string });
-    statement.is_some_and(|s| s.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("copy")))
 }

@@ -6,7 +6,10 @@ CREATE FUNCTION orgscope.organization_changed() RETURNS trigger LANGUAGE c
 COMMENT ON FUNCTION orgscope.organization_changed() IS
     'trigger: records a change of an organization in that organization''s audit log';
 
-CREATE TRIGGER organization_changed AFTER INSERT OR UPDATE OR DELETE ON orgscope.organization
+-- A restore brings organizations that were made before, and the log of how.
+CREATE TRIGGER organization_created AFTER INSERT ON orgscope.organization
+    FOR EACH ROW WHEN (NEW.created_at >= pg_catalog.now()) EXECUTE FUNCTION orgscope.organization_changed('id');
+CREATE TRIGGER organization_changed AFTER UPDATE OR DELETE ON orgscope.organization
     FOR EACH ROW EXECUTE FUNCTION orgscope.organization_changed('id');
 
 CREATE FUNCTION orgscope.organizations_truncated() RETURNS trigger LANGUAGE c

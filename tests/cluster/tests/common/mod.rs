@@ -1,7 +1,6 @@
 //! A database with scoped tables, and one connection per kind of role.
 #![allow(dead_code)] // every test file is a program of its own and uses a part of this
 
-use std::io::Write;
 use std::sync::OnceLock;
 
 use orgscope_cluster::{Cluster, Options, SUPERUSER};
@@ -13,15 +12,14 @@ pub const C: &str = "cccccccc-0000-7000-8000-000000000003";
 
 pub const ROLES: &str = "CREATE ROLE app LOGIN; CREATE ROLE owner LOGIN; CREATE ROLE dba LOGIN BYPASSRLS";
 
-const EXTENSION: &str = "CREATE EXTENSION orgscope; GRANT CREATE ON SCHEMA public TO owner";
-
-/// By COPY, which leaves no record: a test begins with an empty log.
-fn organizations(client: &mut Client) {
-    run(client, EXTENSION);
-    let mut copy = client.copy_in("COPY orgscope.organization (id, name, slug) FROM STDIN").unwrap();
-    write!(copy, "{A}\tAcme\tacme\n{B}\tGlobex\tglobex\n{C}\tInitech\tinitech\n").unwrap();
-    copy.finish().unwrap();
-}
+/// With a time of their own they count as restored, and a test begins with an empty log.
+const ORGANIZATIONS: &str = "
+    CREATE EXTENSION orgscope;
+    GRANT CREATE ON SCHEMA public TO owner;
+    INSERT INTO orgscope.organization (id, name, slug, created_at) VALUES
+        ('aaaaaaaa-0000-7000-8000-000000000001', 'Acme', 'acme', '2026-01-01'),
+        ('bbbbbbbb-0000-7000-8000-000000000002', 'Globex', 'globex', '2026-01-01'),
+        ('cccccccc-0000-7000-8000-000000000003', 'Initech', 'initech', '2026-01-01')";
 
 /// Two tickets of A (1, 2), three of B (11, 12, 13), none of C; a comment on each. The comments are scoped first: their
 /// owner is not a superuser, and could not read scoped tickets of every organization.
@@ -57,7 +55,7 @@ impl World {
         let cluster = Cluster::shared().unwrap();
         ROLES_MADE.get_or_init(|| run(&mut cluster.connect(SUPERUSER, "postgres").unwrap(), ROLES));
         let world = Self::empty(cluster, database);
-        organizations(&mut world.superuser());
+        run(&mut world.superuser(), ORGANIZATIONS);
         world
     }
 
@@ -71,7 +69,7 @@ impl World {
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(options).unwrap()));
         run(&mut cluster.connect(SUPERUSER, "postgres").unwrap(), ROLES);
         let world = Self::empty(cluster, "test");
-        organizations(&mut world.superuser());
+        run(&mut world.superuser(), ORGANIZATIONS);
         run(&mut world.owner(), TICKETS);
         world
     }
