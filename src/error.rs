@@ -26,6 +26,10 @@ pub enum Absent {
     Unset,
     /// It came with the connection, and `orgscope.context_lifetime` is `transaction`.
     FromConnection,
+    /// Break-glass has come to its end by itself.
+    BreakGlassExpired,
+    /// Break-glass was opened under another role.
+    BreakGlassOtherRole,
 }
 
 /// Which write met a foreign row.
@@ -44,6 +48,10 @@ pub enum Refused {
     SessionSet,
     SessionSetFunction,
     Changed,
+    /// Another organization while break-glass is open.
+    BreakGlass,
+    /// A second break-glass.
+    AlreadyOpen,
 }
 
 #[derive(Debug, PartialEq)]
@@ -54,6 +62,10 @@ pub enum Error {
     UnknownOrganization,
     SuspendedOrganization,
     NullOrganization,
+    NoReason,
+    Minutes,
+    ReadOnly { table: Box<TableName> },
+    OpeningPrepared,
     Conflict { table: Option<Box<TableName>>, message: String, detail: String, hint: String },
     NotOwner { table: Box<TableName> },
     ExtensionInUse { tables: u64 },
@@ -93,6 +105,33 @@ impl Error {
                 "organization must not be null",
                 "A context is always exactly one organization.",
                 "Call orgscope.clear_current_org() to work without a context.",
+            ),
+            Self::NoReason => report(
+                "22023",
+                "break-glass needs a reason",
+                "The reason is empty, and the organization reads it in its own audit log.",
+                "Call orgscope.break_glass() with a reason, for example the number of a support case.",
+            ),
+            Self::Minutes => report(
+                "22023",
+                "minutes of break-glass out of range",
+                "It lasts from 1 to 1440 minutes, which is a day.",
+                "Call orgscope.break_glass() with minutes in this range, and again when it has expired.",
+            ),
+            Self::ReadOnly { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS003",
+                    &format!("cannot write to table \"{}\" under read-only break-glass", table.table),
+                    "Break-glass was opened without asking to write.",
+                    "Call orgscope.end_break_glass(), then orgscope.break_glass() with writable => true.",
+                )
+            },
+            Self::OpeningPrepared => report(
+                "0A000",
+                "cannot PREPARE a transaction that has opened break-glass",
+                "The record of the opening could still be rolled back.",
+                "Open break-glass in a transaction of its own.",
             ),
             Self::Conflict { table, message, detail, hint } => {
                 Report { table: table.clone(), ..report("OS005", message, detail, hint) }
@@ -216,6 +255,14 @@ fn no_context(table: Option<Box<TableName>>, why: Absent) -> Report {
             "orgscope.current_org came with the connection, which does not count while orgscope.context_lifetime is \"transaction\".",
             "Use SET LOCAL in each transaction, or let a superuser set orgscope.context_lifetime to \"connection\" for this role.",
         ),
+        Absent::BreakGlassExpired => (
+            "The break-glass of this session has expired.",
+            "Call orgscope.break_glass() again, or set orgscope.current_org in this transaction.",
+        ),
+        Absent::BreakGlassOtherRole => (
+            "The break-glass of this session was opened under another role.",
+            "Call orgscope.break_glass() as this role, or set orgscope.current_org in this transaction.",
+        ),
     };
     Report { table, ..report("OS001", &message, detail, hint) }
 }
@@ -272,6 +319,18 @@ fn context_refused(why: Refused) -> Report {
             "This transaction has already used another organization, and orgscope.context_change is \"once\".",
             "End the transaction first and set the other organization in a new one.",
         ),
+        Refused::BreakGlass => report(
+            "OS003",
+            "cannot set another organization while break-glass is open",
+            "Break-glass is for one organization, and ends with a transaction.",
+            "Call orgscope.end_break_glass() first, in a transaction of its own.",
+        ),
+        Refused::AlreadyOpen => report(
+            "OS003",
+            "break-glass is already open",
+            "This session has opened it, or has just asked for it in this transaction.",
+            "Call orgscope.end_break_glass() first, in a transaction of its own.",
+        ),
     }
 }
 
@@ -296,6 +355,14 @@ mod tests {
             Error::ExtensionInUse { tables: 1 },
             Error::AuditImmutable { operation: "DELETE", table: "audit_log".into() },
             Error::InTransaction,
+            Error::NoContext { table: None, why: Absent::BreakGlassExpired },
+            Error::NoContext { table: None, why: Absent::BreakGlassOtherRole },
+            Error::ContextRefused(Refused::BreakGlass),
+            Error::ContextRefused(Refused::AlreadyOpen),
+            Error::NoReason,
+            Error::Minutes,
+            Error::OpeningPrepared,
+            Error::ReadOnly { table: table.clone() },
             Error::SharedTable { table: table.clone() },
             Error::BypassDenied { table: table.clone() },
             Error::AuditTimeout { table: table.clone() },

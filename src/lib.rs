@@ -36,6 +36,8 @@ extension_sql_file!("../sql/install/55_backfill.sql", name = "backfill", require
 extension_sql_file!("../sql/install/57_observe.sql", name = "observe", requires = ["scope"]);
 extension_sql_file!("../sql/install/60_drift.sql", name = "drift", requires = ["scope"]);
 extension_sql_file!("../sql/install/65_history.sql", name = "history", requires = ["drift"]);
+extension_sql_file!("../sql/install/70_break_glass.sql", name = "break_glass", requires = ["audit"]);
+extension_sql_file!("../sql/install/75_administration.sql", name = "administration", requires = ["audit"]);
 extension_sql_file!("../sql/install/90_grants.sql", name = "grants", finalize);
 
 /// A table of contents: each module knows what it needs from PostgreSQL.

@@ -1,7 +1,9 @@
 //! The table of organizations; what it is, is in sql/install/20_organization.sql.
 
+use crate::audit::entry::{self, Entry};
+use crate::context::value::Org;
 use crate::pg_function;
-use crate::trigger::{Shape, Trigger};
+use crate::trigger::{Event, Shape, Trigger};
 use pgrx::pg_sys;
 
 pg_function! {
@@ -14,4 +16,27 @@ pg_function! {
         };
         Ok(Some(t.with_value(column, now.into())))
     }
+}
+
+pg_function! {
+    /// AFTER INSERT OR UPDATE OR DELETE ROW on orgscope.organization.
+    fn orgscope_organization_changed(call) {
+        let t = Trigger::of(call, "organization_changed", Shape::AfterRow)?;
+        record(t.event(), t.new_org()?.or(t.old_org()?));
+        Ok(Some(t.row()))
+    }
+}
+
+pg_function! {
+    /// AFTER TRUNCATE STATEMENT on orgscope.organization.
+    fn orgscope_organizations_truncated(call) {
+        let t = Trigger::of(call, "organizations_truncated", Shape::AfterStatement)?;
+        record(t.event(), None);
+        Ok(Some(pg_sys::Datum::null()))
+    }
+}
+
+/// In the same statement: what rolls back was never there.
+fn record(event: Event, org: Option<Org>) {
+    entry::write(&[Entry::of_client("lifecycle", event.name(), None).about(org)]);
 }

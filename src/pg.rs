@@ -40,6 +40,10 @@ pub mod raw {
         pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
+        pub fn GetOuterUserId() -> pg_sys::Oid;
+        pub fn AbortOutOfAnyTransaction();
+        pub fn StartTransactionCommand();
+        pub fn CommitTransactionCommand();
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;
         pub fn SPI_commit();
@@ -261,6 +265,17 @@ pub fn warn(report: &Report) {
     .report(pgrx::PgLogLevel::WARNING);
 }
 
+/// A line of the server log, which clients do not see.
+pub fn log(message: &str, detail: &str) {
+    pg_sys::submodules::panic::ErrorReport::new(
+        pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        message.to_owned(),
+        "orgscope",
+    )
+    .set_detail(detail.to_owned())
+    .report(pgrx::PgLogLevel::LOG);
+}
+
 /// The command an event trigger fires for.
 pub fn command_tag(call: Call) -> String {
     // SAFETY: an event trigger's call carries an EventTriggerData node; any other call is refused by SQL, which knows no
@@ -352,6 +367,10 @@ impl Call {
 
     pub fn oid(self, n: usize) -> Option<pg_sys::Oid> {
         self.arg(n).map(|d| pg_sys::Oid::from(d.value() as u32))
+    }
+
+    pub fn int4(self, n: usize) -> Option<i32> {
+        self.arg(n).map(|d| d.value() as i32)
     }
 
     pub fn bool(self, n: usize) -> Option<bool> {

@@ -3,6 +3,7 @@
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
 
+use crate::audit::{administration, commands};
 use crate::context::lifetime;
 use crate::error::Error;
 use crate::guard::ddl;
@@ -35,6 +36,8 @@ unsafe extern "C-unwind" fn utility(
     // SAFETY: the arguments are PostgreSQL's and passed on as they came.
     unsafe {
         let node = (*statement).utilityStmt;
+        // Some commands end the transaction that keeps their tree.
+        let tag = (*node).type_;
         if concerns_us((*node).type_) {
             entry(|| before(node));
         }
@@ -53,6 +56,17 @@ unsafe extern "C-unwind" fn utility(
         }
         if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
             entry(scope::judge_owners);
+        }
+        if tag == pg_sys::NodeTag::T_VariableSetStmt && administration::is_changed() {
+            entry(|| {
+                administration::look();
+                Ok(())
+            });
+        } else if commands::concerns(tag) {
+            entry(|| {
+                commands::record(node);
+                Ok(())
+            });
         }
     }
 }
@@ -80,7 +94,10 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
     // SAFETY: each cast follows the node's tag.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_VariableSetStmt => lifetime::check_set(&*node.cast()),
+            pg_sys::NodeTag::T_VariableSetStmt => {
+                administration::look();
+                lifetime::check_set(&*node.cast())
+            }
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
             pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),

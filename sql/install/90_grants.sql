@@ -1,4 +1,4 @@
--- Who may what. Functions keep EXECUTE for PUBLIC: each checks what its caller may do.
+-- Who may what. Functions keep EXECUTE for PUBLIC: each checks what its caller may do. break_glass() does not.
 
 -- ALTER DEFAULT PRIVILEGES may have granted the new tables to application roles.
 DO $$

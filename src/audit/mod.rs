@@ -1,9 +1,13 @@
 //! Who stepped around row security is on record.
 
+pub mod administration;
 pub mod attempts;
+pub mod commands;
+pub mod ddl;
 pub mod ddl;
 pub mod denied;
 pub mod detect;
+pub mod entry;
 pub mod event;
 pub mod immutable;
 pub mod observed;
@@ -16,4 +20,5 @@ pub fn init() {
     attempts::init();
     queue::init();
     detect::init();
+    administration::init();
 }

@@ -81,7 +81,7 @@ pg_function! {
 }
 
 /// OS004 unless the organization exists and is active.
-fn require_active(org: Org) -> Result<(), Error> {
+pub fn require_active(org: Org) -> Result<(), Error> {
     let id = Uuid::from_bytes(org).to_string();
     let sql = "SELECT is_active::pg_catalog.text FROM orgscope.organization WHERE id = $1::pg_catalog.uuid";
     match pg::as_superuser(|| spi::query(sql, &[Some(&id)])).as_deref() {

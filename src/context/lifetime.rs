@@ -3,6 +3,7 @@
 //! Comparing transaction ids at use instead would be wrong in parallel workers, which have their own. Resetting the
 //! setting before the commit means that no stale value exists anywhere, also not for a hand-written policy.
 
+use crate::context::glass_end;
 use crate::context::value::{end_transaction, is_session, leaves_value, stays_session};
 use crate::error::{Error, Refused};
 use crate::pg::{self, raw};
@@ -19,20 +20,26 @@ pub fn init() {
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => clear_leftover(),
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => clear_leftover(event),
         XACT_EVENT_COMMIT
         | XACT_EVENT_ABORT
         | XACT_EVENT_PREPARE
         | XACT_EVENT_PARALLEL_COMMIT
-        | XACT_EVENT_PARALLEL_ABORT => end_transaction(),
+        | XACT_EVENT_PARALLEL_ABORT => {
+            glass_end::after_end(event);
+            end_transaction();
+        }
         _ => {}
     }
 }
 
 /// Deferred triggers and WITH HOLD cursors have run; nothing of this transaction asks for the context any more. A
 /// parallel worker restores its settings in a transaction of its own that commits: it must keep them.
-fn clear_leftover() {
-    if !pg::in_parallel_worker() && !stays_session() && leaves_value() {
+fn clear_leftover(event: pg_sys::XactEvent::Type) {
+    if pg::in_parallel_worker() || glass_end::before_end(event) {
+        return;
+    }
+    if !stays_session() && leaves_value() {
         assign(None, pg_sys::GucAction::GUC_ACTION_SET);
     }
 }

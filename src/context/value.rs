@@ -2,6 +2,7 @@
 //! beside each stacked value, so that rollback, savepoints, RESET and parallel workers bring the right 16 bytes back
 //! without a callback of ours.
 
+use crate::context::break_glass::{self, Verdict};
 use crate::context::lifetime::names_setting;
 use crate::error::{Absent, Error, Refused};
 use crate::pg::{self, Backend, pstrdup};
@@ -19,6 +20,8 @@ enum Origin {
     Connection,
     /// SET, SET LOCAL, set_config, a function's SET clause.
     Session,
+    /// `orgscope.break_glass()`, which also says whether it still holds.
+    BreakGlass,
 }
 
 /// What guc.c keeps for us with each value.
@@ -31,8 +34,9 @@ struct Extra {
 pub struct Context {
     set: Option<Extra>,
     lifetime: c_int,
-    /// `set`, if the lifetime lets it count.
+    /// `set`, if the lifetime lets it count. None under break-glass, which is asked at each use.
     effective: Option<Org>,
+    break_glass: bool,
     /// The organization whose rows this transaction has used.
     used: Option<Org>,
     /// `effective` was looked at in this transaction and may be used: the whole test on the hot path.
@@ -49,6 +53,7 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
     set: None,
     lifetime: Lifetime::Transaction as c_int,
     effective: None,
+    break_glass: false,
     used: None,
     ready: false,
     touched: false,
@@ -58,8 +63,13 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
 
 impl Context {
     fn refresh(&mut self) {
-        let counts = |e: &Extra| e.origin == Origin::Session || self.lifetime != Lifetime::Transaction as c_int;
+        let counts = |e: &Extra| match e.origin {
+            Origin::Session => true,
+            Origin::Connection => self.lifetime != Lifetime::Transaction as c_int,
+            Origin::BreakGlass => false,
+        };
         self.effective = self.set.filter(counts).map(|e| e.org);
+        self.break_glass = self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
         self.ready = false;
     }
 }
@@ -67,7 +77,14 @@ impl Context {
 /// The organization in force, None without one. Does not count as use.
 #[inline]
 pub fn current() -> Option<Org> {
-    CONTEXT.with(|c| c.effective)
+    let (org, glass) = CONTEXT.with(|c| (c.effective, c.break_glass));
+    if glass { break_glass::organization() } else { org }
+}
+
+/// Whether the value in force is break-glass's, which may have expired.
+#[inline]
+pub fn is_break_glass() -> bool {
+    CONTEXT.with(|c| c.break_glass)
 }
 
 /// The organization in force, if this transaction has already used it.
@@ -94,7 +111,8 @@ pub fn use_current() -> Result<Option<Org>, Error> {
 
 /// Why there is no context, for the error's DETAIL.
 pub fn absence() -> Absent {
-    CONTEXT.with(|c| if c.set.is_some() { Absent::FromConnection } else { Absent::Unset })
+    let connection = CONTEXT.with(|c| c.set.is_some_and(|e| e.origin == Origin::Connection));
+    if connection { Absent::FromConnection } else { break_glass::absence().unwrap_or(Absent::Unset) }
 }
 
 /// Whether a value may outlive its transaction.
@@ -107,9 +125,14 @@ pub fn stays_session() -> bool {
     CONTEXT.with(|c| c.lifetime == Lifetime::Session as c_int && !c.lifetime_changed)
 }
 
+/// Whether this transaction has set the value.
+pub fn is_touched() -> bool {
+    CONTEXT.with(|c| c.touched)
+}
+
 /// Whether a value set by this session would outlive its transaction unless it is reset.
 pub fn leaves_value() -> bool {
-    CONTEXT.with(|c| c.touched || c.set.is_some_and(|e| e.origin == Origin::Session))
+    CONTEXT.with(|c| c.touched || c.set.is_some_and(|e| e.origin != Origin::Connection))
 }
 
 pub fn end_transaction() {
@@ -142,11 +165,14 @@ pub unsafe extern "C-unwind" fn check_current_org(
         return refuse_text("The nil uuid is no organization.");
     }
     let org = org.into_bytes();
-    if session && changes_used_org(org) {
-        return refuse(&Error::ContextRefused(Refused::Changed));
-    }
     let stale = CONTEXT.with(|c| c.stale_placeholder);
-    let origin = if session && !stale { Origin::Session } else { Origin::Connection };
+    let origin = match break_glass::judge(org) {
+        Verdict::Kept => Origin::BreakGlass,
+        Verdict::Refused if session => return refuse(&Error::ContextRefused(Refused::BreakGlass)),
+        _ if session && changes_used_org(org) => return refuse(&Error::ContextRefused(Refused::Changed)),
+        _ if session && !stale => Origin::Session,
+        _ => Origin::Connection,
+    };
     let copy = pg::guc_alloc(size_of::<Extra>()).cast::<Extra>();
     if copy.is_null() {
         return false;

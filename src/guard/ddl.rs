@@ -1,5 +1,6 @@
 //! DDL that would take the protection away from every table at once.
 
+use crate::audit::administration;
 use crate::audit::ddl as audit;
 use crate::error::Error;
 use crate::guard::table_name;
@@ -14,7 +15,12 @@ pub fn check_drop(statement: &pg_sys::DropStmt) -> Result<(), Error> {
     use pg_sys::ObjectType::{OBJECT_EXTENSION, OBJECT_SCHEMA};
     let concerns_us = matches!(statement.removeType, OBJECT_EXTENSION | OBJECT_SCHEMA)
         && names(statement.objects).any(|name| name.as_deref() == Some("orgscope"));
-    if concerns_us { refuse_while_scoped() } else { Ok(()) }
+    if !concerns_us {
+        return Ok(());
+    }
+    refuse_while_scoped()?;
+    administration::announce_drop();
+    Ok(())
 }
 
 pub fn check_drop_owned(statement: &pg_sys::DropOwnedStmt) -> Result<(), Error> {
@@ -144,7 +150,7 @@ fn has_guards(table: pg_sys::Oid) -> bool {
     spi::query(sql, &[Some(&table.to_u32().to_string())]).is_some()
 }
 
-fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+pub fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
     // SAFETY: the parser's list of pointers to nodes of the type the caller names, alive for the whole statement.
     let length = if list.is_null() { 0 } else { unsafe { (*list).length as usize } };
     (0..length).map(move |i| unsafe { (*(*list).elements.add(i)).ptr_value.cast() })

@@ -1,6 +1,7 @@
 //! Statement triggers: a write without a context is refused before its first row, TRUNCATE always.
 
 use crate::audit::writes;
+use crate::context::break_glass;
 use crate::context::value::{absence, current, use_current};
 use crate::error::{Error, Foreign};
 use crate::guard::{began, is_apply_worker, observe, row_security_bypassed, table_name};
@@ -14,6 +15,9 @@ pg_function! {
     fn orgscope_statement(call) {
         let t = Trigger::of(call, "statement", Shape::BeforeStatement)?;
         began::note(t.table());
+        if break_glass::is_read_only() {
+            return Err(Error::ReadOnly { table: table_name(t.table(), None) });
+        }
         if t.observes() {
             observe::statement(&t);
             return Ok(Some(pg_sys::Datum::null()));

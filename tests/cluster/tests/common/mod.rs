@@ -12,13 +12,14 @@ pub const C: &str = "cccccccc-0000-7000-8000-000000000003";
 
 pub const ROLES: &str = "CREATE ROLE app LOGIN; CREATE ROLE owner LOGIN; CREATE ROLE dba LOGIN BYPASSRLS";
 
+/// With a time of their own they count as restored, and a test begins with an empty log.
 const ORGANIZATIONS: &str = "
     CREATE EXTENSION orgscope;
     GRANT CREATE ON SCHEMA public TO owner;
-    INSERT INTO orgscope.organization (id, name, slug) VALUES
-        ('aaaaaaaa-0000-7000-8000-000000000001', 'Acme', 'acme'),
-        ('bbbbbbbb-0000-7000-8000-000000000002', 'Globex', 'globex'),
-        ('cccccccc-0000-7000-8000-000000000003', 'Initech', 'initech')";
+    INSERT INTO orgscope.organization (id, name, slug, created_at) VALUES
+        ('aaaaaaaa-0000-7000-8000-000000000001', 'Acme', 'acme', '2026-01-01'),
+        ('bbbbbbbb-0000-7000-8000-000000000002', 'Globex', 'globex', '2026-01-01'),
+        ('cccccccc-0000-7000-8000-000000000003', 'Initech', 'initech', '2026-01-01')";
 
 /// Two tickets of A (1, 2), three of B (11, 12, 13), none of C; a comment on each. The comments are scoped first: their
 /// owner is not a superuser, and could not read scoped tickets of every organization.

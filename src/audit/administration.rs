@@ -1,0 +1,212 @@
+//! Records of administration: what gives a role or a session the means to step around row security.
+//!
+//! Noted in this backend when the command has succeeded, and written by its transaction when that commits, before
+//! anybody else can see an effect. What rolled back, or could not write, is written by the session's next transaction
+//! that commits and can, or when the session ends: a session's own settings have had their effect by then. Never earlier
+//! in the transaction: a snapshot taken for a record would make a following SET TRANSACTION fail.
+
+use super::entry::{self as log, Entry};
+use crate::guard::ddl::extension_is_there;
+use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
+use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT};
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_int, c_void};
+
+/// Our settings that only a superuser may set, in the order of [`Watched::rules`].
+const RULES: [&CStr; 5] = [
+    c"orgscope.context_lifetime",
+    c"orgscope.context_change",
+    c"orgscope.require_context",
+    c"orgscope.drift",
+    c"orgscope.new_tables",
+];
+
+/// What a session can change for itself, by SET, `set_config()`, a function's SET clause or otherwise: only a look at
+/// what is in force sees them all.
+#[derive(Clone, Copy, PartialEq)]
+struct Watched {
+    role: pg_sys::Oid,
+    replication: c_int,
+    rules: [c_int; RULES.len()],
+}
+
+impl Watched {
+    fn now() -> Self {
+        let rules = [
+            CONTEXT_LIFETIME.get() as c_int,
+            CONTEXT_CHANGE.get() as c_int,
+            REQUIRE_CONTEXT.get() as c_int,
+            DRIFT.get() as c_int,
+            NEW_TABLES.get() as c_int,
+        ];
+        // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
+        unsafe { Self { role: raw::GetOuterUserId(), replication: pg_sys::SessionReplicationRole, rules } }
+    }
+}
+
+struct State {
+    seen: Option<Watched>,
+    notes: Vec<Entry>,
+    /// This transaction has written them.
+    written: bool,
+    watches_exit: bool,
+}
+
+static STATE: Backend<State> =
+    Backend::new(State { seen: None, notes: Vec::new(), written: false, watches_exit: false });
+
+static mut NEXT: pg_sys::ExecutorStart_hook_type = None;
+
+pub fn init() {
+    // SAFETY: _PG_init runs once per process; hooks are plain pointers, and the one found is called after ours. The
+    // callback lives as long as the library.
+    unsafe {
+        NEXT = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+    }
+}
+
+/// Plain frame, called for every statement.
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        if is_changed() {
+            entry(|| {
+                look();
+                Ok(())
+            });
+        }
+        match NEXT {
+            Some(next) => next(query, flags),
+            None => standard(query, flags),
+        }
+    }
+}
+
+unsafe extern "C-unwind" {
+    #[link_name = "standard_ExecutorStart"]
+    fn standard(query: *mut pg_sys::QueryDesc, flags: c_int);
+}
+
+/// A few compares.
+pub fn is_changed() -> bool {
+    let now = Watched::now();
+    STATE.with(|s| s.seen != Some(now))
+}
+
+/// Notes what the session has changed since the last look.
+pub fn look() {
+    let now = Watched::now();
+    // SAFETY: reads the state of the transaction, without which no role can be looked up.
+    if in_parallel_worker() || !unsafe { pg_sys::IsTransactionState() } {
+        return;
+    }
+    let seen = STATE.with(|s| s.seen.replace(now));
+    if seen == Some(now) {
+        return;
+    }
+    // SAFETY: a backend-local pointer; this backend's own identity.
+    let (applies, login) = unsafe { (pg_sys::IsLogicalWorker(), pg_sys::GetAuthenticatedUserId()) };
+    // Logical replication is a replica by nature.
+    if applies {
+        return;
+    }
+    // What a login that is outside row security does is on record anyway.
+    if seen.map_or(login, |s| s.role) != now.role && bypasses(now.role) && !bypasses(login) {
+        note("privilege", "SET ROLE", serde_json::json!({ "role": pg::role_name(now.role) }));
+    }
+    let replica = pg_sys::SESSION_REPLICATION_ROLE_REPLICA as c_int;
+    if now.replication == replica && seen.is_none_or(|s| s.replication != replica) {
+        note("setting", "SET", serde_json::json!({ "name": "session_replication_role", "value": "replica" }));
+    }
+    let Some(seen) = seen else { return };
+    for (name, _) in RULES.iter().zip(seen.rules.iter().zip(now.rules)).filter(|(_, (seen, now))| **seen != *now) {
+        if set_by_session(name) {
+            // SAFETY: the setting exists.
+            let value = pg::text_of(unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) });
+            note("setting", "SET", serde_json::json!({ "name": name.to_string_lossy(), "value": value }));
+        }
+    }
+}
+
+/// Whether row security does not hold the role, by its own attributes.
+pub fn bypasses(role: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache look-up; false for a role that is gone.
+    unsafe { pg_sys::has_bypassrls_privilege(role) }
+}
+
+/// Not by a file that was read anew.
+fn set_by_session(name: &CStr) -> bool {
+    // SAFETY: guc.c's names are NUL-terminated.
+    pg::settings()
+        .any(|s| unsafe { CStr::from_ptr(s.name) } == name && s.source >= pg_sys::GucSource::PGC_S_INTERACTIVE)
+}
+
+/// In databases that have the extension.
+pub fn note(action: &'static str, operation: &'static str, detail: serde_json::Value) {
+    note_entry(Entry::of_client(action, operation, Some(detail)));
+}
+
+pub fn note_entry(entry: Entry) {
+    if extension_is_there() {
+        STATE.with(|s| log::merge(&mut s.notes, entry));
+        watch_exit();
+    }
+}
+
+/// The extension goes, and its log with it: the server log is what stays.
+pub fn announce_drop() {
+    // SAFETY: this backend's own identity.
+    let (login, role) = unsafe { (pg_sys::GetAuthenticatedUserId(), pg_sys::GetUserId()) };
+    let name = |role| pg::role_name(role).unwrap_or_default();
+    if extension_is_there() {
+        let detail = format!("Login \"{}\", as role \"{}\". Its audit log goes with it.", name(login), name(role));
+        pg::log("extension \"orgscope\" is about to be dropped", &detail);
+    }
+}
+
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT};
+    if event == XACT_EVENT_PRE_COMMIT && !in_parallel_worker() {
+        entry(|| {
+            flush();
+            Ok(())
+        });
+    } else if pg::ends_transaction(event) {
+        STATE.with(|s| {
+            if std::mem::take(&mut s.written) && event == XACT_EVENT_COMMIT {
+                s.notes.clear();
+            }
+            log::carry(&mut s.notes);
+        });
+    }
+}
+
+fn flush() {
+    look();
+    // SAFETY: a backend-local flag.
+    if STATE.with(|s| s.notes.is_empty()) || unsafe { pg_sys::XactReadOnly } {
+        return;
+    }
+    log::write_at_end(&STATE.with(|s| s.notes.clone()));
+    STATE.with(|s| s.written = true);
+}
+
+fn watch_exit() {
+    if !STATE.with(|s| std::mem::replace(&mut s.watches_exit, true)) {
+        // SAFETY: registered once per backend, with a function that lives as long as the library.
+        unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::null()) };
+    }
+}
+
+unsafe extern "C-unwind" fn at_exit(_: c_int, _: pg_sys::Datum) {
+    entry(|| {
+        log::end_transaction();
+        let notes = STATE.with(|s| std::mem::take(&mut s.notes));
+        if !notes.is_empty() {
+            log::write_in_own_transaction(&notes);
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,256 @@
+//! What gives a role or a session the means to step around row security is on record.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use orgscope_cluster::Options;
+
+/// A world of its own: roles and ALTER SYSTEM are the whole cluster's.
+fn world() -> World {
+    let world = World::in_own_cluster(&Options::default().line("max_prepared_transactions = 2"));
+    run(
+        &mut world.superuser(),
+        "CREATE ROLE deputy IN ROLE dba; CREATE ROLE second LOGIN; CREATE ROLE harmless; GRANT dba TO second",
+    );
+    world
+}
+
+fn record(world: &World) -> Vec<String> {
+    rows(
+        &mut world.superuser(),
+        "SELECT action, operation, detail, role_name, event_count, txid IS NULL FROM orgscope.audit_log
+         WHERE action IN ('privilege', 'setting') ORDER BY id",
+    )
+}
+
+/// What a statement adds, `action|operation|detail|role`.
+fn added(world: &World, user: &str, sql: &str) -> Vec<String> {
+    let before = record(world).len();
+    let mut client = world.connect(user);
+    for sql in sql.split("; ") {
+        run(&mut client, sql);
+    }
+    let added = record(world).split_off(before);
+    added.into_iter().map(|row| row.rsplit_once("|1|f").map_or(row.clone(), |(row, _)| row.to_owned())).collect()
+}
+
+#[test]
+fn who_is_let_outside_row_security() {
+    let world = world();
+    let admin = "postgres";
+    let by = |operation: &str, detail: &str| vec![format!("privilege|{operation}|{detail}|postgres")];
+    for (sql, operation, detail) in [
+        ("ALTER ROLE harmless BYPASSRLS", "ALTER ROLE", r#"{"role": "harmless", "bypassrls": true}"#),
+        ("ALTER ROLE harmless SUPERUSER NOBYPASSRLS", "ALTER ROLE", r#"{"role": "harmless", "superuser": true}"#),
+        ("CREATE ROLE r1 SUPERUSER", "CREATE ROLE", r#"{"role": "r1", "superuser": true}"#),
+        ("CREATE USER r2 BYPASSRLS PASSWORD 'secret'", "CREATE ROLE", r#"{"role": "r2", "bypassrls": true}"#),
+        ("CREATE ROLE r3 IN ROLE deputy", "CREATE ROLE", r#"{"role": "r3"}"#),
+        ("CREATE ROLE r4 IN ROLE dba ROLE app", "CREATE ROLE", r#"{"role": "r4"}"#),
+        ("ALTER GROUP deputy ADD USER app", "ALTER ROLE", r#"{"role": "deputy"}"#),
+        ("GRANT dba TO app, owner", "GRANT", r#"{"to": ["app", "owner"], "granted": ["dba"]}"#),
+        ("GRANT deputy TO app", "GRANT", r#"{"to": ["app"], "granted": ["deputy"]}"#),
+        ("GRANT r3, pg_monitor TO app", "GRANT", r#"{"to": ["app"], "granted": ["r3"]}"#),
+        ("BEGIN; GRANT dba TO app; COMMIT", "GRANT", r#"{"to": ["app"], "granted": ["dba"]}"#),
+        ("DO 'BEGIN ALTER ROLE r1 BYPASSRLS;END'", "ALTER ROLE", r#"{"role": "r1", "bypassrls": true}"#),
+    ] {
+        assert_eq!(added(&world, admin, sql), by(operation, detail), "{sql}");
+    }
+    for sql in [
+        "ALTER ROLE harmless NOSUPERUSER",
+        "CREATE ROLE r5 LOGIN",
+        "GRANT harmless TO owner",
+        "GRANT pg_read_all_data TO app",
+        "REVOKE dba FROM app",
+        "ALTER ROLE r5 RENAME TO r6",
+        "DROP ROLE r6",
+    ] {
+        assert_eq!(added(&world, admin, sql), [""; 0], "{sql}");
+    }
+    let secrets = "SELECT count(*) FROM orgscope.audit_log WHERE statement ILIKE '%password%'";
+    assert_eq!(one(&mut world.superuser(), secrets), "0");
+    // No tenant reads it.
+    let log = "SELECT count(*) FROM orgscope.audit_log WHERE action = 'privilege'";
+    assert_eq!(rows_under(&mut world.app(), A, log), ["0"]);
+}
+
+#[test]
+fn a_session_that_turns_to_such_a_role() {
+    let world = world();
+    let note = r#"privilege|SET ROLE|{"role": "dba"}|dba"#;
+    run(
+        &mut world.superuser(),
+        "CREATE FUNCTION as_dba() RETURNS bigint LANGUAGE sql SET role = 'dba' AS 'SELECT count(*) FROM ticket'",
+    );
+    for sql in [
+        "SET ROLE dba",
+        "BEGIN; SET LOCAL ROLE dba; COMMIT",
+        "SELECT set_config('role', 'dba', false)",
+        "BEGIN; SELECT set_config('role', 'dba', true); SELECT count(*) FROM ticket; COMMIT",
+        "SELECT as_dba()",
+    ] {
+        assert_eq!(added(&world, "second", sql), [note], "{sql}");
+    }
+    run(&mut world.superuser(), "ALTER ROLE second SET role = 'dba'");
+    assert_eq!(added(&world, "second", "SELECT 1"), [note]);
+    run(&mut world.superuser(), "ALTER ROLE second RESET role");
+    for user in ["dba", "postgres"] {
+        assert_eq!(added(&world, user, "SET ROLE dba"), [""; 0], "{user} is outside row security itself");
+    }
+    assert_eq!(added(&world, "postgres", "SET ROLE app; RESET ROLE"), [""; 0]);
+    refused(&mut world.app(), "42501", "SET ROLE dba");
+    // A characteristic of the transaction may be set behind it.
+    run(
+        &mut world.connect("second"),
+        "BEGIN; SET LOCAL ROLE dba; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; COMMIT",
+    );
+}
+
+#[test]
+fn settings() {
+    let world = world();
+    for (sql, operation, detail) in [
+        (
+            "ALTER SYSTEM SET orgscope.drift = 'audit'",
+            "ALTER SYSTEM",
+            r#"{"name": "orgscope.drift", "role": null, "value": "audit", "database": null}"#,
+        ),
+        (
+            "ALTER SYSTEM RESET orgscope.drift",
+            "ALTER SYSTEM",
+            r#"{"name": "orgscope.drift", "role": null, "value": null, "database": null}"#,
+        ),
+        ("ALTER SYSTEM RESET ALL", "ALTER SYSTEM", r#"{"name": "all", "role": null, "value": null, "database": null}"#),
+        (
+            "ALTER SYSTEM SET session_replication_role = 'origin'",
+            "ALTER SYSTEM",
+            r#"{"name": "session_replication_role", "role": null, "value": "origin", "database": null}"#,
+        ),
+        (
+            "ALTER ROLE app IN DATABASE test SET OrgScope.require_context = 'off'",
+            "ALTER ROLE",
+            r#"{"name": "orgscope.require_context", "role": "app", "value": "off", "database": "test"}"#,
+        ),
+        (
+            "ALTER ROLE ALL SET row_security = off",
+            "ALTER ROLE",
+            r#"{"name": "row_security", "role": null, "value": "off", "database": null}"#,
+        ),
+        (
+            "ALTER DATABASE test RESET ALL",
+            "ALTER DATABASE",
+            r#"{"name": "all", "role": null, "value": null, "database": "test"}"#,
+        ),
+        (
+            "SET session_replication_role = replica",
+            "SET",
+            r#"{"name": "session_replication_role", "value": "replica"}"#,
+        ),
+        (
+            "BEGIN; SET LOCAL session_replication_role = replica; COMMIT",
+            "SET",
+            r#"{"name": "session_replication_role", "value": "replica"}"#,
+        ),
+        (
+            "SELECT set_config('session_replication_role', 'replica', false)",
+            "SET",
+            r#"{"name": "session_replication_role", "value": "replica"}"#,
+        ),
+        ("SET orgscope.require_context = 'off'", "SET", r#"{"name": "orgscope.require_context", "value": "off"}"#),
+        (
+            "SELECT set_config('orgscope.context_change', 'free', false)",
+            "SET",
+            r#"{"name": "orgscope.context_change", "value": "free"}"#,
+        ),
+    ] {
+        assert_eq!(added(&world, "postgres", sql), [format!("setting|{operation}|{detail}|postgres")], "{sql}");
+    }
+    for sql in [
+        "SET work_mem = '1MB'; SET LOCAL orgscope.actor = 'x'; RESET ALL; DISCARD ALL",
+        "ALTER SYSTEM SET work_mem = '4MB'",
+        "ALTER ROLE app SET work_mem = '4MB'",
+        "SET session_replication_role = origin",
+        "SELECT pg_reload_conf(); SELECT pg_sleep(0.2); SELECT 1",
+    ] {
+        assert_eq!(added(&world, "postgres", sql), [""; 0], "{sql}");
+    }
+    assert_eq!(
+        added(&world, "app", &format!("BEGIN; SET LOCAL orgscope.current_org = '{A}'; SELECT 1; COMMIT")),
+        [""; 0]
+    );
+    // Any role may do this for itself: it poisons a pool.
+    let poison = added(&world, "app", &format!("ALTER ROLE app SET orgscope.current_org = '{B}'"));
+    assert_eq!(poison.len(), 1, "{poison:?}");
+    run(&mut world.superuser(), "ALTER ROLE app RESET ALL");
+}
+
+#[test]
+fn what_rolls_back_or_cannot_write_is_written_later() {
+    let world = world();
+    let mut second = world.connect("second");
+    run(&mut second, "BEGIN; SET LOCAL ROLE dba; SELECT count(*) FROM ticket");
+    run(&mut second, "ROLLBACK");
+    run(&mut second, "BEGIN READ ONLY; SET LOCAL ROLE dba; COMMIT");
+    assert_eq!(record(&world).iter().filter(|r| r.contains("SET ROLE")).count(), 0);
+    run(&mut second, "SELECT 1");
+    let late: Vec<String> = record(&world).into_iter().filter(|r| r.contains("SET ROLE")).collect();
+    let note = r#"privilege|SET ROLE|{"role": "dba"}|dba|1|t"#;
+    assert_eq!(late, [note, note]);
+    // A session that ends.
+    run(&mut second, "BEGIN; SET LOCAL ROLE dba; SELECT count(*) FROM ticket");
+    drop(second);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while record(&world).iter().filter(|r| r.contains("SET ROLE")).count() < 3 {
+        assert!(Instant::now() < deadline, "{:#?}", record(&world));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // A command that fails has no effect, and no record.
+    let before = record(&world).len();
+    refused(&mut world.app(), "42501", "ALTER ROLE app SUPERUSER");
+    refused(&mut world.app(), "42501", "GRANT dba TO app");
+    assert_eq!(record(&world).len(), before);
+    // A prepared transaction's own record must not depend on its end.
+    let mut admin = world.superuser();
+    run(&mut admin, "BEGIN; ALTER ROLE harmless BYPASSRLS; PREPARE TRANSACTION 'x'");
+    run(&mut admin, "ROLLBACK PREPARED 'x'");
+    run(&mut admin, "SELECT 1");
+    assert!(record(&world).last().unwrap().contains("harmless"));
+}
+
+#[test]
+fn the_extension_leaves_a_line_in_the_server_log() {
+    let world = World::in_own_cluster(&Options::default());
+    let other = world.beside("other");
+    run(&mut other.superuser(), "CREATE EXTENSION orgscope; DROP EXTENSION orgscope");
+    let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
+    assert!(log.contains("extension \"orgscope\" is about to be dropped"), "{log}");
+    // Without it nothing is noted, and nothing fails.
+    run(&mut other.superuser(), "SET session_replication_role = replica; CREATE ROLE r BYPASSRLS; DROP ROLE r");
+    refused(&mut world.superuser(), "OS006", "DROP EXTENSION orgscope CASCADE");
+}
+
+#[test]
+fn an_organization_reads_what_happened_to_it() {
+    let world = World::new("lifecycle");
+    let mut admin = world.superuser();
+    run(&mut admin, &format!("UPDATE orgscope.organization SET is_active = false WHERE id = '{A}'"));
+    run(&mut admin, "BEGIN; DELETE FROM orgscope.organization WHERE slug = 'initech'; ROLLBACK");
+    run(&mut admin, "INSERT INTO orgscope.organization (name, slug) VALUES ('Hooli', 'hooli')");
+    let log = "SELECT operation, role_name FROM orgscope.audit_log WHERE action = 'lifecycle' ORDER BY id";
+    let seen = rows_under(&mut world.app(), A, log);
+    assert_eq!(seen[seen.len() - 1..], ["UPDATE|postgres"]);
+    let others = rows_under(&mut world.app(), C, log);
+    assert!(!others.iter().any(|row| row.starts_with("DELETE") || row.starts_with("UPDATE")), "{others:?}");
+    assert_eq!(
+        one(
+            &mut admin,
+            "SELECT count(*) FROM orgscope.audit_log l JOIN orgscope.organization o ON o.id = l.organization_id WHERE o.slug = 'hooli'"
+        ),
+        "1"
+    );
+    run(&mut admin, "TRUNCATE orgscope.organization CASCADE");
+    let last =
+        "SELECT operation, organization_id FROM orgscope.audit_log WHERE action = 'lifecycle' ORDER BY id DESC LIMIT 1";
+    assert_eq!(rows(&mut admin, last), ["TRUNCATE|-"]);
+}
