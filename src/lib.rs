@@ -28,6 +28,7 @@ extension_sql_file!("../sql/install/10_context.sql", name = "context", requires 
 extension_sql_file!("../sql/install/20_organization.sql", name = "organization", requires = ["context"]);
 extension_sql_file!("../sql/install/30_guard.sql", name = "guard", requires = ["organization"]);
 extension_sql_file!("../sql/install/40_audit.sql", name = "audit", requires = ["guard"]);
+extension_sql_file!("../sql/install/45_chain.sql", name = "chain", requires = ["audit"]);
 extension_sql_file!("../sql/install/50_scope.sql", name = "scope", requires = ["audit"]);
 extension_sql_file!("../sql/install/55_backfill.sql", name = "backfill", requires = ["scope"]);
 extension_sql_file!("../sql/install/57_observe.sql", name = "observe", requires = ["scope"]);

@@ -68,6 +68,20 @@ pub mod raw {
             read_only: bool,
             limit: std::ffi::c_long,
         ) -> c_int;
+        pub fn SPI_cursor_open_with_args(
+            name: *const c_char,
+            sql: *const c_char,
+            nargs: c_int,
+            types: *mut pg_sys::Oid,
+            values: *mut pg_sys::Datum,
+            nulls: *const c_char,
+            read_only: bool,
+            options: c_int,
+        ) -> pg_sys::Portal;
+        pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
+        pub fn SPI_cursor_close(portal: pg_sys::Portal);
+        pub fn errhidestmt(hide: bool) -> c_int;
+        pub fn errhidecontext(hide: bool) -> c_int;
         pub fn set_config_option(
             name: *const c_char,
             value: *const c_char,
@@ -253,6 +267,21 @@ pub fn warn(report: &Report) {
     .set_detail(report.detail.clone())
     .set_hint(report.hint.clone())
     .report(pgrx::PgLogLevel::WARNING);
+}
+
+/// One line of the server log, which no client sees.
+pub fn log(line: &str) {
+    // SAFETY: ereport()'s own sequence with a palloc'd string; below ERROR PostgreSQL returns from it.
+    unsafe {
+        let line = pstrdup(line);
+        if raw::errstart(pg_sys::LOG_SERVER_ONLY as c_int, std::ptr::null()) {
+            raw::errmsg(c"%s".as_ptr(), line);
+            raw::errhidestmt(true);
+            raw::errhidecontext(true);
+            raw::errfinish(c"orgscope".as_ptr(), 0, c"orgscope".as_ptr());
+        }
+        pg_sys::pfree(line.cast());
+    }
 }
 
 /// The command an event trigger fires for.

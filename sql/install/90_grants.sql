@@ -22,6 +22,9 @@ GRANT REFERENCES (id) ON orgscope.organization TO PUBLIC;
 GRANT SELECT (id, at, organization_id, action, table_name, operation, row_count, event_count, actor, login_name,
               session_user_name, role_name, application_name, client_addr, txid, sqlstate, reason)
     ON orgscope.audit_log TO PUBLIC;
+GRANT SELECT (chain, number, first_sequence, row_count, last_at, sealed_at, previous, digest)
+    ON orgscope.audit_seal TO PUBLIC;
+GRANT SELECT (chain, number, digest, sequence, record_id, purged_at) ON orgscope.audit_checkpoint TO PUBLIC;
 GRANT SELECT ON orgscope.scoped_tables, orgscope.unscoped_tables, orgscope.backfill_progress TO PUBLIC;
-REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(),
+REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(), orgscope.audit_numbered(),
     orgscope.keep_scoping(), orgscope.keep_scoping_parts() FROM PUBLIC;

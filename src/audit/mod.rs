@@ -1,5 +1,6 @@
 //! Who stepped around row security is on record.
 
+pub mod chain;
 pub mod ddl;
 pub mod immutable;
 pub mod observed;
@@ -8,4 +9,5 @@ pub mod writes;
 pub fn init() {
     writes::init();
     observed::init();
+    chain::init();
 }
