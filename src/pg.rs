@@ -400,6 +400,36 @@ impl Call {
         }
     }
 
+    /// Whether an event trigger was fired for a command that makes a table, an index or a trigger, or by which a table
+    /// gets a partition, a constraint, or more protection.
+    pub fn only_adds(self) -> bool {
+        use pg_sys::AlterTableType as Alter;
+        const ADDING: [Alter::Type; 6] = [
+            Alter::AT_AddConstraint,
+            Alter::AT_AddIndex,
+            Alter::AT_AddIndexConstraint,
+            Alter::AT_AttachPartition,
+            Alter::AT_EnableAlwaysTrig,
+            Alter::AT_EnableRowSecurity,
+        ];
+        use pg_sys::NodeTag::{T_AlterTableStmt, T_CreateStmt, T_CreateTrigStmt, T_IndexStmt};
+        match self.event_trigger_statement() {
+            Some(T_CreateStmt | T_CreateTrigStmt | T_IndexStmt) => true,
+            // SAFETY: see event_trigger_statement(); the statement is an AlterTableStmt, and its list has AlterTableCmd
+            // nodes.
+            Some(T_AlterTableStmt) => unsafe {
+                let data = (*self.0).context.cast::<pg_sys::EventTriggerData>();
+                let commands = (*(*data).parsetree.cast::<pg_sys::AlterTableStmt>()).cmds;
+                let length = if commands.is_null() { 0 } else { (*commands).length as usize };
+                (0..length).all(|i| {
+                    let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
+                    ADDING.contains(&(*command).subtype)
+                })
+            },
+            _ => false,
+        }
+    }
+
     /// As text that reads back as the same time.
     pub fn timestamptz(self, n: usize) -> Option<String> {
         // SAFETY: timestamptz_to_str returns a buffer of its own, with the zone in it.

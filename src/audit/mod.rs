@@ -4,6 +4,7 @@ pub mod chain;
 pub mod ddl;
 pub mod immutable;
 pub mod observed;
+pub mod partitions;
 pub mod writes;
 
 pub fn init() {

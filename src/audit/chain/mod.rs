@@ -64,7 +64,7 @@ pg_function! {
     }
 }
 
-fn superuser(function: &'static str) -> Result<(), Error> {
+pub fn superuser(function: &'static str) -> Result<(), Error> {
     // SAFETY: a syscache look-up.
     if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser { function }) }
 }

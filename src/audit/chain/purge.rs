@@ -36,7 +36,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
             let chains = old_chains(before);
             let verdicts = Value::from_iter(chains.iter().map(verify::verdict_now)).to_string();
             let names = list(chains.iter().map(uuid_text));
-            spi::query(crate::audit::writes::ADVANCE, &[]);
+            crate::audit::writes::advance();
             let args = [
                 Some(before),
                 Some(names.as_str()),

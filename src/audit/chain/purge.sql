@@ -8,7 +8,8 @@ WITH chain (chain, verdict) AS (
                                WHERE k.chain = c.chain AND k.last_at >= $1::timestamptz), 9223372036854775807)
 ), gone AS (
     DELETE FROM orgscope.audit_log a USING (SELECT d.chain, unnest(d.row_ids) AS id FROM doomed d) r
-    WHERE a.id = r.id AND COALESCE(a.organization_id, '00000000-0000-0000-0000-000000000000') = r.chain
+    -- The time spares the younger partitions.
+    WHERE a.id = r.id AND a.at < $1::timestamptz AND COALESCE(a.organization_id, '00000000-0000-0000-0000-000000000000') = r.chain
     RETURNING r.chain
 ), gone_seals AS (
     DELETE FROM orgscope.audit_seal s USING doomed d WHERE s.chain = d.chain AND s.number = d.number

@@ -83,21 +83,49 @@ fn every_change_is_found() {
     let cases = [
         ("DELETE FROM orgscope.audit_log WHERE id = 6".into(), vec!["b|missing|6|2|2"]),
         ("DELETE FROM orgscope.audit_log WHERE id = 8".into(), vec!["-|missing|8|2|2"]),
-        (format!("UPDATE orgscope.audit_log SET organization_id = '{b}' WHERE id = 5"), vec!["a|missing|5|3|2", "b|added|5|-|-"]),
-        ("UPDATE orgscope.audit_log SET organization_id = NULL WHERE id = 2".into(), vec!["-|added|2|-|-", "b|missing|2|1|1"]),
-        ("DELETE FROM orgscope.audit_seal WHERE number = 1".into(), vec!["-|seal missing|-|-|1", "a|seal missing|-|-|1", "b|seal missing|-|-|1"]),
+        (
+            format!("UPDATE orgscope.audit_log SET organization_id = '{b}' WHERE id = 5"),
+            vec!["a|missing|5|3|2", "b|added|5|-|-"],
+        ),
+        (
+            "UPDATE orgscope.audit_log SET organization_id = NULL WHERE id = 2".into(),
+            vec!["-|added|2|-|-", "b|missing|2|1|1"],
+        ),
+        (
+            "DELETE FROM orgscope.audit_seal WHERE number = 1".into(),
+            vec!["-|seal missing|-|-|1", "a|seal missing|-|-|1", "b|seal missing|-|-|1"],
+        ),
         (format!("DELETE FROM orgscope.audit_seal WHERE number = 2 AND chain = '{a}'"), vec!["a|added|5|-|-"]),
-        (format!("UPDATE orgscope.audit_seal SET sealed_at = sealed_at - interval '1 s' WHERE number = 2 AND chain = '{a}'"), vec!["a|seal broken|-|-|2"]),
-        (format!("UPDATE orgscope.audit_seal SET row_ids = '{{1}}' WHERE number = 1 AND chain = '{a}'"), vec!["a|seal broken|-|-|1"]),
-        (format!("UPDATE orgscope.audit_seal SET row_ids = '{{1,NULL}}' WHERE number = 1 AND chain = '{a}'"), vec!["a|seal broken|-|-|1"]),
-        (format!("UPDATE orgscope.audit_seal SET digest = '' WHERE number = 2 AND chain = '{a}'"), vec!["a|seal broken|-|-|2"]),
-        (format!("UPDATE orgscope.audit_seal SET salt = previous WHERE number = 1 AND chain = '{a}'"), vec!["a|seal broken|-|-|1"]),
+        (
+            format!(
+                "UPDATE orgscope.audit_seal SET sealed_at = sealed_at - interval '1 s' WHERE number = 2 AND chain = '{a}'"
+            ),
+            vec!["a|seal broken|-|-|2"],
+        ),
+        (
+            format!("UPDATE orgscope.audit_seal SET row_ids = '{{1}}' WHERE number = 1 AND chain = '{a}'"),
+            vec!["a|seal broken|-|-|1"],
+        ),
+        (
+            format!("UPDATE orgscope.audit_seal SET row_ids = '{{1,NULL}}' WHERE number = 1 AND chain = '{a}'"),
+            vec!["a|seal broken|-|-|1"],
+        ),
+        (
+            format!("UPDATE orgscope.audit_seal SET digest = '' WHERE number = 2 AND chain = '{a}'"),
+            vec!["a|seal broken|-|-|2"],
+        ),
+        (
+            format!("UPDATE orgscope.audit_seal SET salt = previous WHERE number = 1 AND chain = '{a}'"),
+            vec!["a|seal broken|-|-|1"],
+        ),
         // A purge by hand.
         (
-            format!("DELETE FROM orgscope.audit_log WHERE id IN (1, 3);
+            format!(
+                "DELETE FROM orgscope.audit_log WHERE id IN (1, 3);
                      WITH s AS (DELETE FROM orgscope.audit_seal WHERE chain = '{a}' AND number = 1 RETURNING *)
                      INSERT INTO orgscope.audit_checkpoint (chain, number, digest, sequence, last_id, record_id)
-                     SELECT chain, number, digest, 2, last_id, 5 FROM s"),
+                     SELECT chain, number, digest, 2, last_id, 5 FROM s"
+            ),
             vec!["a|checkpoint|-|-|1"],
         ),
     ];
@@ -247,6 +275,13 @@ fn a_chain_does_not_depend_on_settings() {
 fn dump_and_restore_keep_chains() {
     let world = sealed("chain_dumped");
     let mut admin = world.superuser();
+    // This month has rows in the default partition, and stays there.
+    assert_eq!(one(&mut admin, "SELECT orgscope.make_audit_partitions()"), "1");
+    run(
+        &mut admin,
+        "INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', now() + interval '1 month'), ('denied', now())",
+    );
+    seal(&mut admin);
     run(&mut admin, "SELECT orgscope.purge_audit_log('infinity')");
     run(
         &mut admin,
@@ -364,4 +399,69 @@ fn each_seal_is_in_the_server_log_once_it_is_committed() {
         "SELECT j ->> 'organization_id', j ->> 'seal', j ->> 'sequence', j ->> 'digest' FROM CAST('{json}' AS jsonb) j"
     );
     assert_eq!(rows(&mut admin, &fields), [format!("{A}|3|5|{digest}")]);
+}
+
+const MAKE: &str = "SELECT orgscope.make_audit_partitions()";
+const PARTITIONS: &str = "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'orgscope.audit_log'::regclass ORDER BY 1";
+
+#[test]
+fn months_have_partitions_that_are_as_closed_as_the_table() {
+    let world = World::new("months");
+    let mut admin = world.superuser();
+    run(&mut admin, "ALTER DEFAULT PRIVILEGES IN SCHEMA orgscope GRANT ALL ON TABLES TO app, dba, PUBLIC");
+    assert_eq!(one(&mut admin, MAKE), "2");
+    assert_eq!(one(&mut admin, MAKE), "0");
+    let partitions = rows(&mut admin, PARTITIONS);
+    assert_eq!(partitions.len(), 3);
+    run(&mut admin, "UPDATE ticket SET title = 'x' WHERE id = 1");
+    let month = format!("orgscope.{}", partitions[0]);
+    assert_eq!(rows(&mut admin, &format!("SELECT operation FROM {month}")), ["UPDATE"], "making them is no drift");
+    assert_eq!(seal(&mut admin), "1");
+    for partition in &partitions {
+        for change in
+            ["UPDATE orgscope.{} SET reason = 'x' WHERE false", "DELETE FROM orgscope.{}", "TRUNCATE orgscope.{}"]
+        {
+            refused(&mut admin, "OS008", &change.replace("{}", partition));
+        }
+        for user in ["app", "dba"] {
+            for sql in [
+                "SELECT * FROM orgscope.{}",
+                "INSERT INTO orgscope.{} (action) VALUES ('x')",
+                "DELETE FROM orgscope.{}",
+            ] {
+                refused(&mut world.connect(user), "42501", &sql.replace("{}", partition));
+            }
+        }
+        // Granted by hand, row security still holds.
+        run(&mut admin, &format!("GRANT SELECT ON orgscope.{partition} TO app"));
+        assert_eq!(rows_under(&mut world.app(), A, &format!("SELECT id FROM orgscope.{partition}")), [""; 0]);
+    }
+    assert_eq!(rows_under(&mut world.app(), A, "SELECT operation FROM orgscope.audit_log"), ["UPDATE"]);
+    // What weakens one is on record.
+    run(&mut admin, &format!("ALTER TABLE {month} DISABLE TRIGGER audit_immutable; DELETE FROM {month} WHERE id = 1"));
+    run(&mut admin, &format!("ALTER TABLE orgscope.audit_log DETACH PARTITION orgscope.{}", partitions[1]));
+    assert_eq!(
+        rows(
+            &mut admin,
+            "SELECT operation, detail -> 'objects' FROM orgscope.audit_log WHERE action = 'ddl' ORDER BY id"
+        ),
+        [format!("ALTER TABLE|[\"{month}\"]"), "ALTER TABLE|[\"orgscope.audit_log\"]".into()]
+    );
+    assert!(verdicts(&mut admin).contains(&"a|missing|1|1|1".into()));
+}
+
+#[test]
+fn nobody_waits_for_a_partition_and_it_goes_with_the_extension() {
+    let world = World::without_tables("months_dropped");
+    let (mut admin, mut reader) = (world.superuser(), world.superuser());
+    run(&mut reader, "BEGIN; SELECT FROM orgscope.audit_log");
+    assert_eq!(one(&mut admin, MAKE), "0");
+    run(&mut reader, "ROLLBACK");
+    assert_eq!(one(&mut admin, MAKE), "2");
+    for user in ["app", "owner", "dba"] {
+        refused(&mut world.connect(user), "42501", MAKE);
+    }
+    run(&mut admin, "DROP EXTENSION orgscope");
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM pg_class WHERE relname LIKE 'audit_log%'"), "0");
 }
