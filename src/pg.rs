@@ -78,6 +78,12 @@ pub mod raw {
             read_only: bool,
             options: c_int,
         ) -> pg_sys::Portal;
+        pub fn heap_deform_tuple(
+            tuple: pg_sys::HeapTuple,
+            description: pg_sys::TupleDesc,
+            values: *mut pg_sys::Datum,
+            nulls: *mut bool,
+        );
         pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
         pub fn SPI_cursor_close(portal: pg_sys::Portal);
         pub fn errhidestmt(hide: bool) -> c_int;

@@ -42,31 +42,39 @@ pub type Salt = [u8; 16];
 #[derive(Default)]
 pub struct Canonical(Vec<u8>);
 
+/// Whether text is stored as UTF-8 or in no known encoding, and so is taken over as it is. Asked once for a row's fields.
+fn is_plain() -> bool {
+    const PLAIN: [i32; 2] = [pg_sys::pg_enc::PG_UTF8 as i32, pg_sys::pg_enc::PG_SQL_ASCII as i32];
+    // SAFETY: reads this backend's database.
+    PLAIN.contains(&unsafe { pg_sys::GetDatabaseEncoding() })
+}
+
 impl Canonical {
     /// Takes over a row selected as [`COLUMNS`].
     pub fn read(&mut self, row: &Row<'_>) {
         self.0.clear();
+        let plain = is_plain();
         for (n, form) in FORMS.iter().enumerate() {
             match row.field(n) {
                 None => self.0.push(0),
                 Some(datum) => {
                     self.0.push(1);
-                    self.push(*form, datum);
+                    self.push(*form, datum, plain);
                 }
             }
         }
     }
 
-    fn push(&mut self, form: Form, datum: pg_sys::Datum) {
+    fn push(&mut self, form: Form, datum: pg_sys::Datum, plain: bool) {
         match form {
             Form::Int8 => self.0.extend_from_slice(&(datum.value() as u64).to_be_bytes()),
             // SAFETY: a uuid datum points to 16 bytes.
             Form::Uuid => self.0.extend_from_slice(unsafe { &*datum.cast_mut_ptr::<[u8; 16]>() }),
-            Form::Text => with_bytes(datum, |bytes| self.push_text(bytes)),
+            Form::Text => with_bytes(datum, |bytes| self.push_text(bytes, plain)),
             Form::Inet => with_bytes(datum, |bytes| self.push_bytes(bytes)),
             // SAFETY: a name datum points to NUL-terminated text.
-            Form::Name => self.push_text(unsafe { std::ffi::CStr::from_ptr(datum.cast_mut_ptr()) }.to_bytes()),
-            Form::Jsonb => self.push_jsonb(datum),
+            Form::Name => self.push_text(unsafe { std::ffi::CStr::from_ptr(datum.cast_mut_ptr()) }.to_bytes(), plain),
+            Form::Jsonb => self.push_jsonb(datum, plain),
         }
     }
 
@@ -76,13 +84,13 @@ impl Canonical {
     }
 
     /// As UTF-8: a restore may go into a database of another encoding.
-    fn push_text(&mut self, text: &[u8]) {
+    fn push_text(&mut self, text: &[u8], plain: bool) {
+        if plain {
+            return self.push_bytes(text);
+        }
         // SAFETY: pg_server_to_any returns its argument when there is nothing to convert, else a NUL-terminated copy.
         unsafe {
             let (from, length) = (text.as_ptr().cast_mut().cast(), text.len() as i32);
-            if pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 {
-                return self.push_bytes(text);
-            }
             let to = pg_sys::pg_server_to_any(from, length, pg_sys::pg_enc::PG_UTF8 as i32);
             if to == from {
                 return self.push_bytes(text);
@@ -93,16 +101,16 @@ impl Canonical {
     }
 
     /// As text: jsonb's own form is for a major to change.
-    fn push_jsonb(&mut self, datum: pg_sys::Datum) {
+    fn push_jsonb(&mut self, datum: pg_sys::Datum, plain: bool) {
         // SAFETY: a jsonb datum, detoasted with a 4-byte header as JsonbToCString wants it.
         unsafe {
             let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
-            let plain = pg_sys::pg_detoast_datum(stored).cast::<pg_sys::Jsonb>();
-            let text = pg_sys::JsonbToCString(std::ptr::null_mut(), &raw mut (*plain).root, 64);
-            self.push_text(std::ffi::CStr::from_ptr(text).to_bytes());
+            let jsonb = pg_sys::pg_detoast_datum(stored).cast::<pg_sys::Jsonb>();
+            let text = pg_sys::JsonbToCString(std::ptr::null_mut(), &raw mut (*jsonb).root, 64);
+            self.push_text(std::ffi::CStr::from_ptr(text).to_bytes(), plain);
             pg_sys::pfree(text.cast());
-            if plain.cast() != stored {
-                pg_sys::pfree(plain.cast());
+            if jsonb.cast() != stored {
+                pg_sys::pfree(jsonb.cast());
             }
         }
     }

@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         } else {
             "a.organization_id OPERATOR(pg_catalog.=) $1::pg_catalog.uuid"
         };
-        let rows = format!("SELECT {} FROM orgscope.audit_log a WHERE {of} ORDER BY a.id, a.at", canonical::COLUMNS);
+        let rows = format!("SELECT {} FROM orgscope.audit_log a WHERE {of} ORDER BY a.id", canonical::COLUMNS);
         let seals = format!(
             "SELECT {} FROM orgscope.audit_seal s WHERE s.chain OPERATOR(pg_catalog.=) $1::pg_catalog.uuid ORDER BY s.number",
             link::COLUMNS
