@@ -31,7 +31,8 @@ extension_sql_file!("../sql/install/20_organization.sql", name = "organization",
 extension_sql_file!("../sql/install/30_guard.sql", name = "guard", requires = ["organization"]);
 extension_sql_file!("../sql/install/40_audit.sql", name = "audit", requires = ["guard"]);
 extension_sql_file!("../sql/install/42_queue.sql", name = "queue", requires = ["audit"]);
-extension_sql_file!("../sql/install/50_scope.sql", name = "scope", requires = ["queue"]);
+extension_sql_file!("../sql/install/45_chain.sql", name = "chain", requires = ["queue"]);
+extension_sql_file!("../sql/install/50_scope.sql", name = "scope", requires = ["chain"]);
 extension_sql_file!("../sql/install/55_backfill.sql", name = "backfill", requires = ["scope"]);
 extension_sql_file!("../sql/install/57_observe.sql", name = "observe", requires = ["scope"]);
 extension_sql_file!("../sql/install/60_drift.sql", name = "drift", requires = ["scope"]);

@@ -74,6 +74,26 @@ pub mod raw {
             limit: std::ffi::c_long,
         ) -> c_int;
         pub fn to_jsonb(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+        pub fn SPI_cursor_open_with_args(
+            name: *const c_char,
+            sql: *const c_char,
+            nargs: c_int,
+            types: *mut pg_sys::Oid,
+            values: *mut pg_sys::Datum,
+            nulls: *const c_char,
+            read_only: bool,
+            options: c_int,
+        ) -> pg_sys::Portal;
+        pub fn heap_deform_tuple(
+            tuple: pg_sys::HeapTuple,
+            description: pg_sys::TupleDesc,
+            values: *mut pg_sys::Datum,
+            nulls: *mut bool,
+        );
+        pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
+        pub fn SPI_cursor_close(portal: pg_sys::Portal);
+        pub fn errhidestmt(hide: bool) -> c_int;
+        pub fn errhidecontext(hide: bool) -> c_int;
         pub fn set_config_option(
             name: *const c_char,
             value: *const c_char,
@@ -265,15 +285,19 @@ pub fn warn(report: &Report) {
     .report(pgrx::PgLogLevel::WARNING);
 }
 
-/// A line of the server log, which clients do not see.
-pub fn log(message: &str, detail: &str) {
-    pg_sys::submodules::panic::ErrorReport::new(
-        pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        message.to_owned(),
-        "orgscope",
-    )
-    .set_detail(detail.to_owned())
-    .report(pgrx::PgLogLevel::LOG);
+/// One line of the server log, which no client sees.
+pub fn log(line: &str) {
+    // SAFETY: ereport()'s own sequence with a palloc'd string; below ERROR PostgreSQL returns from it.
+    unsafe {
+        let line = pstrdup(line);
+        if raw::errstart(pg_sys::LOG_SERVER_ONLY as c_int, std::ptr::null()) {
+            raw::errmsg(c"%s".as_ptr(), line);
+            raw::errhidestmt(true);
+            raw::errhidecontext(true);
+            raw::errfinish(c"orgscope".as_ptr(), 0, c"orgscope".as_ptr());
+        }
+        pg_sys::pfree(line.cast());
+    }
 }
 
 /// The command an event trigger fires for.
@@ -408,6 +432,36 @@ impl Call {
         };
         let of_column = statement.renameType == pg_sys::ObjectType::OBJECT_COLUMN;
         text_of(statement.subname).zip(text_of(statement.newname)).filter(|_| of_column)
+    }
+
+    /// Whether an event trigger was fired for a command that makes a table, an index or a trigger, or by which a table
+    /// gets a partition, a constraint, or more protection.
+    pub fn only_adds(self) -> bool {
+        use pg_sys::AlterTableType as Alter;
+        const ADDING: [Alter::Type; 6] = [
+            Alter::AT_AddConstraint,
+            Alter::AT_AddIndex,
+            Alter::AT_AddIndexConstraint,
+            Alter::AT_AttachPartition,
+            Alter::AT_EnableAlwaysTrig,
+            Alter::AT_EnableRowSecurity,
+        ];
+        use pg_sys::NodeTag::{T_AlterTableStmt, T_CreateStmt, T_CreateTrigStmt, T_IndexStmt};
+        match self.event_trigger_statement() {
+            Some(T_CreateStmt | T_CreateTrigStmt | T_IndexStmt) => true,
+            // SAFETY: see event_trigger_statement(); the statement is an AlterTableStmt, and its list has AlterTableCmd
+            // nodes.
+            Some(T_AlterTableStmt) => unsafe {
+                let data = (*self.0).context.cast::<pg_sys::EventTriggerData>();
+                let commands = (*(*data).parsetree.cast::<pg_sys::AlterTableStmt>()).cmds;
+                let length = if commands.is_null() { 0 } else { (*commands).length as usize };
+                (0..length).all(|i| {
+                    let command = (*(*commands).elements.add(i)).ptr_value.cast::<pg_sys::AlterTableCmd>();
+                    ADDING.contains(&(*command).subtype)
+                })
+            },
+            _ => false,
+        }
     }
 
     /// As text that reads back as the same time.

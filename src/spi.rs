@@ -100,6 +100,6 @@ fn run<R>(sql: &str, args: &[Option<&str>], fetch: impl FnOnce() -> R) -> (u64, 
 }
 
 /// Values and, as SPI wants it, a letter for each: `n` for NULL.
-fn datums(args: &[Option<&str>]) -> (Vec<pg_sys::Datum>, Vec<u8>) {
+pub(crate) fn datums(args: &[Option<&str>]) -> (Vec<pg_sys::Datum>, Vec<u8>) {
     args.iter().map(|a| (a.map_or(pg_sys::Datum::null(), text_datum), if a.is_some() { b' ' } else { b'n' })).unzip()
 }

@@ -1,7 +1,12 @@
 -- audit: who stepped around row security. Behaviour: src/audit/.
 
+CREATE SEQUENCE orgscope.audit_log_id_seq;
+
+-- No index, key or row trigger here, only in each partition: a restored partition is attached to this table, which CREATE
+-- EXTENSION has made complete, and would get them a second time. A partitioned table cannot have an identity column before
+-- PostgreSQL 17; nobody but superusers may insert anyway.
 CREATE TABLE orgscope.audit_log (
-    id                bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id                bigint      NOT NULL DEFAULT nextval('orgscope.audit_log_id_seq'),
     at                timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- No foreign key: the record outlives the organization.
     organization_id   uuid,
@@ -21,7 +26,7 @@ CREATE TABLE orgscope.audit_log (
     sqlstate          text,
     reason            text,
     detail            jsonb
-);
+) PARTITION BY RANGE (at);
 COMMENT ON TABLE orgscope.audit_log IS
     'accesses outside row security; append-only (OS008). A tenant role reads its own organization''s rows, without the statement text';
 COMMENT ON COLUMN orgscope.audit_log.login_name IS
@@ -30,7 +35,11 @@ COMMENT ON COLUMN orgscope.audit_log.statement IS
     'the client''s statement; not readable by tenant roles: it may quote values of another organization';
 COMMENT ON COLUMN orgscope.audit_log.event_count IS 'how many equal events this row stands for';
 
-CREATE INDEX audit_log_organization_id_at_idx ON orgscope.audit_log (organization_id, at);
+-- What no month's partition takes. Those are made by orgscope.make_audit_partitions() and are not members of the extension:
+-- pg_dump writes them down like any table.
+CREATE TABLE orgscope.audit_log_default PARTITION OF orgscope.audit_log (PRIMARY KEY (id)) DEFAULT;
+COMMENT ON TABLE orgscope.audit_log_default IS 'audit rows of months that have no partition of their own';
+CREATE INDEX audit_log_default_organization_id_at_idx ON orgscope.audit_log_default (organization_id, at);
 
 CREATE FUNCTION orgscope.audit_immutable() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_audit_immutable';
 COMMENT ON FUNCTION orgscope.audit_immutable() IS 'trigger: refuses every change of audit rows (OS008)';
@@ -39,9 +48,19 @@ CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.a
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
 -- ALWAYS: session_replication_role = replica must not open it.
 ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_immutable;
+-- A statement that names a partition meets the triggers and row security of the partition alone.
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_log_default
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
+ALTER TABLE orgscope.audit_log_default ENABLE ALWAYS TRIGGER audit_immutable;
+ALTER TABLE orgscope.audit_log_default ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE orgscope.audit_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_audit_log ON orgscope.audit_log FOR SELECT USING (organization_id = orgscope.current_org());
 
-SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log', '');
+CREATE FUNCTION orgscope.make_audit_partitions() RETURNS bigint
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_make_audit_partitions';
+COMMENT ON FUNCTION orgscope.make_audit_partitions() IS
+    'make the partitions of orgscope.audit_log for this month and the next; returns how many. Does not wait: what cannot be made now is left to the next call. For superusers; the background writer does it by itself';
+
+SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log_default', '');
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log_id_seq', '');

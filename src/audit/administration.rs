@@ -161,8 +161,8 @@ pub fn announce_drop() {
     let (login, role) = unsafe { (pg_sys::GetAuthenticatedUserId(), pg_sys::GetUserId()) };
     let name = |role| pg::role_name(role).unwrap_or_default();
     if extension_is_there() {
-        let detail = format!("Login \"{}\", as role \"{}\". Its audit log goes with it.", name(login), name(role));
-        pg::log("extension \"orgscope\" is about to be dropped", &detail);
+        let detail = serde_json::json!({ "login_name": name(login), "role_name": name(role) });
+        pg::log(&format!("orgscope audit: the extension is about to be dropped, and its log with it {detail}"));
     }
 }
 

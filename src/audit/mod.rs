@@ -2,8 +2,8 @@
 
 pub mod administration;
 pub mod attempts;
+pub mod chain;
 pub mod commands;
-pub mod ddl;
 pub mod ddl;
 pub mod denied;
 pub mod detect;
@@ -11,6 +11,7 @@ pub mod entry;
 pub mod event;
 pub mod immutable;
 pub mod observed;
+pub mod partitions;
 pub mod queue;
 pub mod writes;
 
@@ -21,4 +22,5 @@ pub fn init() {
     queue::init();
     detect::init();
     administration::init();
+    chain::init();
 }

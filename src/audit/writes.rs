@@ -123,13 +123,13 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, t
 
 /// A data-only restore loads audit rows before it sets their sequence: a row written meanwhile must not take an id that
 /// is in use.
-pub(super) const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
+const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
      FROM (SELECT pg_catalog.max(id) AS last FROM orgscope.audit_log) rows, orgscope.audit_log_id_seq sequence \
      WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
         OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
 
 pub(super) fn advance() {
-    spi::query(ADVANCE, &[]);
+    spi::query_planned(ADVANCE, &[]);
 }
 
 /// Adds a row for each event, organization and number of rows of one statement.

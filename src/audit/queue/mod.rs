@@ -64,10 +64,7 @@ pub fn push_many(event: &Event, events: u64, rows: Option<u64>) {
 /// One line of JSON for whoever collects the server's log.
 pub fn log(json: &[u8], counts: Counts) {
     let text = String::from_utf8_lossy(json);
-    let line = format!("orgscope audit: {{\"event_count\":{},{}", counts.events, text.trim_start_matches('{'));
-    // Not to the client: it may name what its role must not read.
-    pg_sys::submodules::panic::ErrorReport::new(pgrx::PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, line, "orgscope")
-        .report(pgrx::PgLogLevel::LOG_SERVER_ONLY);
+    crate::pg::log(&format!("orgscope audit: {{\"event_count\":{},{}", counts.events, text.trim_start_matches('{')));
 }
 
 /// The queue, held for one closure that must not call PostgreSQL.

@@ -105,7 +105,7 @@ pg_function! {
             }
             judge_all(touched(COMMANDS)?, &tag)?;
         }
-        record_ours(OURS, &tag)?;
+        record_ours(OURS, &tag, &[Some(if call.only_adds() { "true" } else { "false" })])?;
         crate::scope::birth::judge(&tag)?;
         Ok(None)
     }
@@ -125,7 +125,7 @@ pg_function! {
         if is_there(LOST) {
             judge_all(touched(DROPS)?, &tag)?;
         }
-        record_ours(DROPPED_OURS, &tag)?;
+        record_ours(DROPPED_OURS, &tag, &[])?;
         Ok(None)
     }
 }
@@ -258,8 +258,8 @@ pub fn forget(oid: u32) {
 }
 
 /// Only a superuser owns orgscope's objects and cannot be stopped; it is put on record.
-fn record_ours(sql: &'static str, tag: &str) -> Result<(), Error> {
-    if let Some(objects) = as_superuser(|| spi::query_planned(sql, &[])) {
+fn record_ours(sql: &'static str, tag: &str, args: &[Option<&str>]) -> Result<(), Error> {
+    if let Some(objects) = as_superuser(|| spi::query_planned(sql, args)) {
         let objects: serde_json::Value = serde_json::from_str(&objects).unwrap_or_default();
         ddl::record(tag, None, &serde_json::json!({ "objects": objects }));
     }

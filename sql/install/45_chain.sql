@@ -1,0 +1,110 @@
+-- chain: tamper evidence of the audit log. Behaviour: src/audit/chain/.
+
+CREATE TABLE orgscope.audit_seal (
+    chain          uuid        NOT NULL,
+    number         bigint      NOT NULL,
+    first_sequence bigint      NOT NULL,
+    row_count      bigint      NOT NULL,
+    row_ids        bigint[]    NOT NULL,
+    row_digests    bytea       NOT NULL,
+    last_id        bigint      NOT NULL,
+    last_at        timestamptz NOT NULL,
+    sealed_at      timestamptz NOT NULL,
+    salt           bytea       NOT NULL,
+    previous       bytea       NOT NULL,
+    digest         bytea       NOT NULL,
+    PRIMARY KEY (chain, number)
+);
+COMMENT ON TABLE orgscope.audit_seal IS
+    'tamper evidence: each seal covers a batch of one organization''s audit rows and the seal before it; append-only (OS008)';
+COMMENT ON COLUMN orgscope.audit_seal.chain IS
+    'the organization; all zeros, which no organization can be, for rows without one';
+COMMENT ON COLUMN orgscope.audit_seal.first_sequence IS
+    'sequence number, in the chain, of the first of row_ids; the others follow without a gap';
+COMMENT ON COLUMN orgscope.audit_seal.row_digests IS
+    'SHA-256 of the salt and each row in canonical form, 32 bytes each; not readable by tenant roles, as salt: they would tell whether a guess at a statement is right';
+-- Random bytes do not compress.
+ALTER TABLE orgscope.audit_seal ALTER COLUMN row_digests SET STORAGE EXTERNAL, ALTER COLUMN row_ids SET STORAGE EXTERNAL;
+CREATE INDEX audit_seal_last_id_idx ON orgscope.audit_seal (last_id);
+
+CREATE TABLE orgscope.audit_checkpoint (
+    chain     uuid        PRIMARY KEY,
+    number    bigint      NOT NULL,
+    digest    bytea       NOT NULL,
+    sequence  bigint      NOT NULL,
+    last_id   bigint      NOT NULL,
+    record_id bigint      NOT NULL,
+    purged_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE orgscope.audit_checkpoint IS 'the last purged seal of each chain, where verifying it begins';
+COMMENT ON COLUMN orgscope.audit_checkpoint.record_id IS 'the audit row that records the purge';
+
+CREATE TABLE orgscope.audit_gap (
+    first_id bigint PRIMARY KEY,
+    last_id  bigint NOT NULL,
+    noticed  xid8   NOT NULL
+);
+COMMENT ON TABLE orgscope.audit_gap IS 'ids below the last sealed one that a running transaction may still bring';
+
+CREATE FUNCTION orgscope.audit_numbered() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_audit_numbered';
+COMMENT ON FUNCTION orgscope.audit_numbered() IS 'trigger: gives a transaction its number before it takes an audit row''s id';
+CREATE TRIGGER audit_numbered BEFORE INSERT ON orgscope.audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_numbered();
+ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_numbered;
+
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_seal
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
+ALTER TABLE orgscope.audit_seal ENABLE ALWAYS TRIGGER audit_immutable;
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_checkpoint
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
+ALTER TABLE orgscope.audit_checkpoint ENABLE ALWAYS TRIGGER audit_immutable;
+
+ALTER TABLE orgscope.audit_seal ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_audit_seal ON orgscope.audit_seal FOR SELECT USING (chain = orgscope.current_org());
+ALTER TABLE orgscope.audit_checkpoint ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_audit_checkpoint ON orgscope.audit_checkpoint FOR SELECT USING (chain = orgscope.current_org());
+
+CREATE FUNCTION orgscope.seal_audit() RETURNS bigint
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_seal_audit';
+COMMENT ON FUNCTION orgscope.seal_audit() IS
+    'seal all committed audit rows that are not sealed yet; returns how many. For superusers; the background writer does it by itself';
+
+-- Sorting a chain's rows in files would take longer than verifying them.
+CREATE FUNCTION orgscope.run_verify_audit(org uuid) RETURNS text
+    LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET work_mem = '64MB' AS 'MODULE_PATHNAME', 'orgscope_run_verify_audit';
+COMMENT ON FUNCTION orgscope.run_verify_audit(uuid) IS 'behind verify_audit(); use that';
+
+CREATE FUNCTION orgscope.verify_audit(org uuid DEFAULT orgscope.current_org()) RETURNS TABLE (
+    organization_id uuid, verdict text, row_id bigint, sequence bigint, seal bigint, rows bigint, seals bigint,
+    unsealed bigint, digest text
+)
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT v.organization_id, v.verdict, v.row_id, v.sequence, v.seal, v.rows, v.seals, v.unsealed, v.digest
+          FROM jsonb_to_recordset(orgscope.run_verify_audit(org)::jsonb) AS v (
+              organization_id uuid, verdict text, row_id bigint, sequence bigint, seal bigint, rows bigint, seals bigint,
+              unsealed bigint, digest text) $$;
+COMMENT ON FUNCTION orgscope.verify_audit(uuid) IS
+    'whether the audit rows of the organization are what they were when they were sealed: ok, or the first bad row (changed, missing, added) or seal (seal broken, seal missing, checkpoint). A tenant role verifies its own organization''s; superusers and BYPASSRLS roles any, with NULL all, with the all-zeros uuid the rows without an organization';
+
+CREATE FUNCTION orgscope.audit_digest(org uuid DEFAULT orgscope.current_org()) RETURNS TABLE (
+    organization_id uuid, seal bigint, sequence bigint, digest text, sealed_at timestamptz
+)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT DISTINCT ON (chain) NULLIF(chain, '00000000-0000-0000-0000-000000000000'), number, last, encode(h.digest, 'hex'), at
+          FROM (SELECT s.chain, s.number, s.first_sequence + s.row_count - 1, s.digest, s.sealed_at FROM orgscope.audit_seal s
+                UNION ALL
+                SELECT c.chain, c.number, c.sequence, c.digest, c.purged_at FROM orgscope.audit_checkpoint c)
+              AS h (chain, number, last, digest, at)
+          WHERE org IS NULL OR chain = org
+          ORDER BY chain, number DESC $$;
+COMMENT ON FUNCTION orgscope.audit_digest(uuid) IS
+    'the last seal of the organization''s chain, to be kept elsewhere: who has it can tell a rewritten chain. NULL: of all chains the caller sees';
+
+CREATE FUNCTION orgscope.purge_audit_log(before timestamptz) RETURNS bigint
+    LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_purge_audit_log';
+COMMENT ON FUNCTION orgscope.purge_audit_log(timestamptz) IS
+    'delete audit rows from before that time, by whole seals; what is left verifies, and an audit row (lifecycle, PURGE) records it for each organization. Returns how many rows. For superusers';
+
+SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_seal', '');
+SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_checkpoint', '');
+SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_gap', '');

@@ -1,0 +1,63 @@
+//! The digest of each seal, one line of JSON in the server log: who could rewrite a whole chain cannot rewrite what a log
+//! collector has taken away. Written after the commit, so that no line names a seal that never was; a seal whose line a
+//! crash swallows is covered by the next one's.
+
+use super::link::{Chain, NO_ORGANIZATION, Seal, hex};
+use super::uuid_text;
+use crate::pg::{self, Backend};
+use pgrx::pg_sys;
+use std::ffi::c_void;
+
+struct Line {
+    text: String,
+    subtransaction: pg_sys::SubTransactionId,
+}
+
+static LINES: Backend<Vec<Line>> = Backend::new(Vec::new());
+
+pub fn init() {
+    // SAFETY: registered once per backend, with functions that live as long as the library.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+pub fn keep(chain: &Chain, seal: &Seal) {
+    // SAFETY: reads the current transaction state, and the name of this backend's database.
+    let (subtransaction, database) =
+        unsafe { (pg_sys::GetCurrentSubTransactionId(), pg::text_of(pg_sys::get_database_name(pg_sys::MyDatabaseId))) };
+    let organization = (*chain != NO_ORGANIZATION).then(|| uuid_text(chain));
+    let json = serde_json::json!({
+        "database": database, "organization_id": organization, "seal": seal.number,
+        "sequence": seal.head().sequence, "digest": hex(&seal.digest),
+    });
+    LINES.with(|lines| lines.push(Line { text: format!("orgscope audit seal {json}"), subtransaction }));
+}
+
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    if pg::ends_transaction(event) {
+        let lines = LINES.with(std::mem::take);
+        // A prepared transaction has no later moment in this backend.
+        if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
+            lines.iter().for_each(|line| pg::log(&line.text));
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
+    LINES.with(|lines| match event {
+        SUBXACT_EVENT_ABORT_SUB => lines.retain(|l| l.subtransaction != ended),
+        SUBXACT_EVENT_COMMIT_SUB => {
+            lines.iter_mut().filter(|l| l.subtransaction == ended).for_each(|l| l.subtransaction = parent);
+        }
+        _ => {}
+    });
+}

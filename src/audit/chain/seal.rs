@@ -1,0 +1,181 @@
+//! Sealing: every committed audit row gets its place in the chain of its organization, once, in the order in which it is
+//! first seen. Rows are not touched; a seal lists them.
+
+use super::canonical::{self, Canonical, Salt};
+use super::cursor::{Cursor, View, connected};
+use super::gaps;
+use super::link::{Chain, Head, Seal, hex};
+use super::{anchor, list, uuid_text};
+use crate::error::Error;
+use crate::{pg, spi};
+use pgrx::pg_sys;
+use std::collections::BTreeMap;
+
+/// Rows of one pass: bounds memory, and the size of a seal.
+const PASS: &str = "10000";
+
+const LATER: &str = "FROM orgscope.audit_log a WHERE a.id OPERATOR(pg_catalog.>) $1::pg_catalog.int8 ORDER BY a.id LIMIT $2::pg_catalog.int8";
+
+const IN_GAPS: &str = "FROM orgscope.audit_gap g CROSS JOIN LATERAL (\
+     SELECT * FROM orgscope.audit_log l WHERE l.id OPERATOR(pg_catalog.>=) g.first_id AND l.id OPERATOR(pg_catalog.<=) g.last_id \
+     ORDER BY l.id LIMIT 1000000) a ORDER BY a.id";
+
+/// The last id that was looked at.
+pub const TOP: &str = "SELECT COALESCE(GREATEST((SELECT pg_catalog.max(last_id) FROM orgscope.audit_seal), \
+     (SELECT pg_catalog.max(last_id) FROM orgscope.audit_checkpoint)), 0)::pg_catalog.text";
+
+/// Rows of a pass that belong to one chain.
+struct Group {
+    salt: Salt,
+    ids: Vec<i64>,
+    digests: Vec<u8>,
+    last_at: i64,
+}
+
+impl Group {
+    fn new() -> Result<Self, Error> {
+        let mut salt = Salt::default();
+        // SAFETY: writes 16 bytes.
+        if !unsafe { pg_sys::pg_strong_random(salt.as_mut_ptr().cast(), salt.len()) } {
+            return Err(Error::Internal { what: "no random bytes for a seal".into() });
+        }
+        Ok(Self { salt, ids: Vec::new(), digests: Vec::new(), last_at: i64::MIN })
+    }
+
+    fn close(self, chain: &Chain, head: Head) -> Seal {
+        let mut seal = Seal {
+            number: head.number + 1,
+            first_sequence: head.sequence + 1,
+            row_count: self.ids.len() as i64,
+            last_id: self.ids.last().copied().unwrap_or_default(),
+            row_ids: self.ids,
+            row_digests: self.digests,
+            last_at: self.last_at,
+            // SAFETY: reads the clock.
+            sealed_at: unsafe { pg_sys::GetCurrentTimestamp() },
+            salt: self.salt,
+            previous: head.digest,
+            digest: [0; 32],
+        };
+        seal.digest = seal.computed(chain);
+        seal
+    }
+}
+
+type Groups = BTreeMap<Chain, Group>;
+
+/// Seals all audit rows that are not sealed yet and that this transaction sees; returns how many. In the transaction of
+/// the caller, who is a superuser; one at a time.
+pub fn seal() -> Result<u64, Error> {
+    pg::as_superuser(|| connected(seal_all))
+}
+
+fn seal_all() -> Result<u64, Error> {
+    // Reading goes on; another sealer waits, and a statement's snapshot is taken after its wait.
+    spi::execute("LOCK TABLE orgscope.audit_gap IN SHARE ROW EXCLUSIVE MODE", &[]);
+    let oldest = gaps::oldest();
+    let open = gaps::load(View::Latest);
+    let mut top: i64 = spi::query(TOP, &[]).and_then(|id| id.parse().ok()).unwrap_or_default();
+    let (mut groups, mut sealed, mut first) = (Groups::new(), 0, true);
+    loop {
+        let mut found = Vec::new();
+        if std::mem::take(&mut first) && !open.is_empty() {
+            found = collect(&mut groups, IN_GAPS, &[])?;
+            gaps::settle(&open, &found, oldest);
+        }
+        let later = collect(&mut groups, LATER, &[Some(&top.to_string()), Some(PASS)])?;
+        gaps::notice(top, &later);
+        write(std::mem::take(&mut groups));
+        sealed += (found.len() + later.len()) as u64;
+        match later.last() {
+            Some(last) => top = *last,
+            None => return Ok(sealed),
+        }
+    }
+}
+
+/// Adds rows to their chains' groups; returns their ids, ascending.
+fn collect(groups: &mut Groups, from: &str, args: &[Option<&str>]) -> Result<Vec<i64>, Error> {
+    let mut cursor = Cursor::open(&format!("SELECT {} {from}", canonical::COLUMNS), args, View::Latest);
+    let (mut ids, mut form) = (Vec::new(), Canonical::default());
+    while let Some(row) = cursor.next() {
+        let chain = row.uuid(canonical::ORGANIZATION);
+        let group = match groups.entry(chain) {
+            std::collections::btree_map::Entry::Occupied(group) => group.into_mut(),
+            std::collections::btree_map::Entry::Vacant(place) => place.insert(Group::new()?),
+        };
+        form.read(&row);
+        group.digests.extend_from_slice(&form.digest(&group.salt));
+        group.ids.push(row.int8(canonical::ID));
+        group.last_at = group.last_at.max(row.int8(canonical::AT));
+        ids.push(row.int8(canonical::ID));
+    }
+    cursor.close();
+    Ok(ids)
+}
+
+const HEADS: &str = "SELECT c.chain, s.number, s.digest, s.sequence FROM pg_catalog.unnest($1::pg_catalog.uuid[]) c (chain) \
+     CROSS JOIN LATERAL (\
+         (SELECT l.number, l.digest, l.first_sequence OPERATOR(pg_catalog.+) l.row_count OPERATOR(pg_catalog.-) 1::pg_catalog.int8 AS sequence \
+          FROM orgscope.audit_seal l WHERE l.chain OPERATOR(pg_catalog.=) c.chain ORDER BY l.number DESC LIMIT 1) \
+         UNION ALL \
+         SELECT p.number, p.digest, p.sequence FROM orgscope.audit_checkpoint p WHERE p.chain OPERATOR(pg_catalog.=) c.chain \
+         ORDER BY number DESC LIMIT 1) s";
+
+fn heads(groups: &Groups) -> BTreeMap<Chain, Head> {
+    let chains = list(groups.keys().map(uuid_text));
+    let mut cursor = Cursor::open(HEADS, &[Some(&chains)], View::Latest);
+    let mut heads = BTreeMap::new();
+    while let Some(row) = cursor.next() {
+        heads.insert(row.uuid(0), Head { number: row.int8(1), digest: row.digest(2), sequence: row.int8(3) });
+    }
+    cursor.close();
+    heads
+}
+
+const INSERT: &str = "INSERT INTO orgscope.audit_seal (chain, number, first_sequence, row_count, row_ids, row_digests, \
+     last_id, last_at, sealed_at, salt, previous, digest) \
+     SELECT chain, number, first_sequence, row_count, row_ids::pg_catalog.int8[], pg_catalog.decode(row_digests, 'hex'), \
+     last_id, last_at, sealed_at, pg_catalog.decode(salt, 'hex'), pg_catalog.decode(previous, 'hex'), \
+     pg_catalog.decode(digest, 'hex') \
+     FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.int8[]), \
+         pg_catalog.unnest($3::pg_catalog.int8[]), pg_catalog.unnest($4::pg_catalog.int8[]), \
+         pg_catalog.unnest($5::pg_catalog.text[]), pg_catalog.unnest($6::pg_catalog.text[]), \
+         pg_catalog.unnest($7::pg_catalog.int8[]), pg_catalog.unnest($8::pg_catalog.timestamptz[]), \
+         pg_catalog.unnest($9::pg_catalog.timestamptz[]), pg_catalog.unnest($10::pg_catalog.text[]), \
+         pg_catalog.unnest($11::pg_catalog.text[]), pg_catalog.unnest($12::pg_catalog.text[])) \
+     s (chain, number, first_sequence, row_count, row_ids, row_digests, last_id, last_at, sealed_at, salt, previous, digest)";
+
+/// One statement for all chains of a pass: there may be as many chains as rows.
+fn write(groups: Groups) {
+    if groups.is_empty() {
+        return;
+    }
+    let heads = heads(&groups);
+    let seals: Vec<(Chain, Seal)> = groups
+        .into_iter()
+        .map(|(chain, group)| (chain, group.close(&chain, heads.get(&chain).copied().unwrap_or_default())))
+        .collect();
+    let columns = [
+        list(seals.iter().map(|(chain, _)| uuid_text(chain))),
+        list(seals.iter().map(|(_, s)| s.number)),
+        list(seals.iter().map(|(_, s)| s.first_sequence)),
+        list(seals.iter().map(|(_, s)| s.row_count)),
+        list(seals.iter().map(|(_, s)| format!("\"{}\"", list(s.row_ids.iter())))),
+        list(seals.iter().map(|(_, s)| hex(&s.row_digests))),
+        list(seals.iter().map(|(_, s)| s.last_id)),
+        list(seals.iter().map(|(_, s)| time(s.last_at))),
+        list(seals.iter().map(|(_, s)| time(s.sealed_at))),
+        list(seals.iter().map(|(_, s)| hex(&s.salt))),
+        list(seals.iter().map(|(_, s)| hex(&s.previous))),
+        list(seals.iter().map(|(_, s)| hex(&s.digest))),
+    ];
+    spi::execute(INSERT, &columns.each_ref().map(|c| Some(c.as_str())));
+    seals.iter().for_each(|(chain, seal)| anchor::keep(chain, seal));
+}
+
+/// A time as an element of an array, exact whatever the session's zone.
+fn time(at: i64) -> String {
+    // SAFETY: timestamptz_to_str returns a buffer of its own, in ISO form with the zone in it.
+    format!("\"{}\"", pg::text_of(unsafe { pg_sys::timestamptz_to_str(at) }).unwrap_or_default())
+}

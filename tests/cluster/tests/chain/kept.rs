@@ -1,0 +1,153 @@
+//! Chains outlive other settings, rewriting, dump and restore; the partitions that hold the rows.
+
+use crate::common::*;
+use crate::*;
+
+const MAKE: &str = "SELECT orgscope.make_audit_partitions()";
+const PARTITIONS: &str = "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'orgscope.audit_log'::regclass ORDER BY 1";
+
+#[test]
+fn a_chain_does_not_depend_on_settings() {
+    let world = sealed("settings_apart");
+    let mut admin = world.superuser();
+    run(
+        &mut admin,
+        "SET datestyle = 'German'; SET timezone = 'Asia/Kathmandu'; SET client_encoding = 'LATIN1'; SET bytea_output = 'escape';
+         SET intervalstyle = 'iso_8601'; SET extra_float_digits = 0; SET search_path = ''",
+    );
+    assert_eq!(verdicts(&mut admin), GOOD);
+    run(
+        &mut admin,
+        "INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', 'infinity'), ('denied', '0044-03-15 BC'), ('denied', '2026-10-25 00:30:00.000001+00')",
+    );
+    assert_eq!(seal(&mut admin), "3");
+    assert_eq!(verdicts(&mut world.superuser())[0], "-|ok|-|-|3");
+    // A long statement is stored out of line.
+    run(
+        &mut admin,
+        "INSERT INTO orgscope.audit_log (action, statement) SELECT 'denied', string_agg(md5(i::text), '') FROM generate_series(1, 9000) i",
+    );
+    assert_eq!(seal(&mut admin), "1");
+    run(&mut admin, "VACUUM FULL orgscope.audit_log");
+    run(&mut admin, "VACUUM FULL orgscope.audit_seal");
+    assert_eq!(verdicts(&mut world.superuser())[0], "-|ok|-|-|4");
+}
+
+#[test]
+fn dump_and_restore_keep_chains() {
+    let world = sealed("chain_dumped");
+    let mut admin = world.superuser();
+    // This month has rows in the default partition, and stays there.
+    assert_eq!(one(&mut admin, "SELECT orgscope.make_audit_partitions()"), "1");
+    run(
+        &mut admin,
+        "INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', now() + interval '1 month'), ('denied', now())",
+    );
+    seal(&mut admin);
+    run(&mut admin, "SELECT orgscope.purge_audit_log('infinity')");
+    run(
+        &mut admin,
+        &format!(
+            "INSERT INTO orgscope.audit_log (organization_id, action, statement) VALUES ('{A}', 'denied', 'größer')"
+        ),
+    );
+    seal(&mut admin);
+    // Under way while the dump is made.
+    let mut late = world.superuser();
+    run(
+        &mut late,
+        &format!("BEGIN; INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{B}', 'denied')"),
+    );
+    run(&mut admin, &format!("INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied')"));
+    seal(&mut admin);
+    run(&mut admin, &format!("INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied')"));
+    let before = verdicts(&mut admin);
+    let whole = [
+        "SELECT * FROM orgscope.audit_digest(NULL)",
+        "SELECT tableoid::regclass, * FROM orgscope.audit_log ORDER BY id",
+        "SELECT c.oid::regclass, c.relrowsecurity, c.relacl IS NULL, pg_get_expr(c.relpartbound, c.oid), t.tgname, t.tgenabled, x.indexrelid::regclass
+         FROM pg_partition_tree('orgscope.audit_log') p JOIN pg_class c ON c.oid = p.relid LEFT JOIN pg_trigger t ON t.tgrelid = c.oid
+         LEFT JOIN pg_index x ON x.indrelid = c.oid ORDER BY c.relname, 5, 7",
+    ];
+    let picture = whole.map(|sql| rows(&mut admin, sql));
+    for (name, encoding) in [("chain_restored", "UTF8"), ("chain_latin1", "LATIN1")] {
+        run(
+            &mut world.cluster().connect("postgres", "postgres").unwrap(),
+            &format!("CREATE DATABASE {name} ENCODING {encoding} TEMPLATE template0"),
+        );
+        let dump = world.cluster().scratch_directory(name).unwrap().join("dump");
+        let made =
+            world.cluster().command("pg_dump").args(["-Fc", "-d", "chain_dumped", "-f"]).arg(&dump).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let restored = world.cluster().command("pg_restore").args(["-e", "-d", name]).arg(&dump).output().unwrap();
+        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        let mut client = world.cluster().connect("postgres", name).unwrap();
+        assert_eq!(verdicts(&mut client), before, "{name}");
+        assert_eq!(whole.map(|sql| rows(&mut client, sql)), picture);
+        assert_eq!(one(&mut client, MAKE), "0");
+        assert_eq!(seal(&mut client), "1");
+        assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")));
+    }
+}
+
+#[test]
+fn months_have_partitions_that_are_as_closed_as_the_table() {
+    let world = World::new("months");
+    let mut admin = world.superuser();
+    run(&mut admin, "ALTER DEFAULT PRIVILEGES IN SCHEMA orgscope GRANT ALL ON TABLES TO app, dba, PUBLIC");
+    assert_eq!(one(&mut admin, MAKE), "2");
+    assert_eq!(one(&mut admin, MAKE), "0");
+    let partitions = rows(&mut admin, PARTITIONS);
+    assert_eq!(partitions.len(), 3);
+    run(&mut admin, "UPDATE ticket SET title = 'x' WHERE id = 1");
+    let month = format!("orgscope.{}", partitions[0]);
+    assert_eq!(rows(&mut admin, &format!("SELECT operation FROM {month}")), ["UPDATE"], "making them is no drift");
+    assert_eq!(seal(&mut admin), "1");
+    for partition in &partitions {
+        for change in
+            ["UPDATE orgscope.{} SET reason = 'x' WHERE false", "DELETE FROM orgscope.{}", "TRUNCATE orgscope.{}"]
+        {
+            refused(&mut admin, "OS008", &change.replace("{}", partition));
+        }
+        for user in ["app", "dba"] {
+            for sql in [
+                "SELECT * FROM orgscope.{}",
+                "INSERT INTO orgscope.{} (action) VALUES ('x')",
+                "DELETE FROM orgscope.{}",
+            ] {
+                refused(&mut world.connect(user), "42501", &sql.replace("{}", partition));
+            }
+        }
+        // Granted by hand, row security still holds.
+        run(&mut admin, &format!("GRANT SELECT ON orgscope.{partition} TO app"));
+        assert_eq!(rows_under(&mut world.app(), A, &format!("SELECT id FROM orgscope.{partition}")), [""; 0]);
+    }
+    assert_eq!(rows_under(&mut world.app(), A, "SELECT operation FROM orgscope.audit_log"), ["UPDATE"]);
+    // What weakens one is on record.
+    run(&mut admin, &format!("ALTER TABLE {month} DISABLE TRIGGER audit_immutable; DELETE FROM {month} WHERE id = 1"));
+    run(&mut admin, &format!("ALTER TABLE orgscope.audit_log DETACH PARTITION orgscope.{}", partitions[1]));
+    assert_eq!(
+        rows(
+            &mut admin,
+            "SELECT operation, detail -> 'objects' FROM orgscope.audit_log WHERE action = 'ddl' ORDER BY id"
+        ),
+        [format!("ALTER TABLE|[\"{month}\"]"), "ALTER TABLE|[\"orgscope.audit_log\"]".into()]
+    );
+    assert!(verdicts(&mut admin).contains(&"a|missing|1|1|1".into()));
+}
+
+#[test]
+fn nobody_waits_for_a_partition_and_it_goes_with_the_extension() {
+    let world = World::without_tables("months_dropped");
+    let (mut admin, mut reader) = (world.superuser(), world.superuser());
+    run(&mut reader, "BEGIN; SELECT FROM orgscope.audit_log");
+    assert_eq!(one(&mut admin, MAKE), "0");
+    run(&mut reader, "ROLLBACK");
+    assert_eq!(one(&mut admin, MAKE), "2");
+    for user in ["app", "owner", "dba"] {
+        refused(&mut world.connect(user), "42501", MAKE);
+    }
+    run(&mut admin, "DROP EXTENSION orgscope");
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM pg_class WHERE relname LIKE 'audit_log%'"), "0");
+}
