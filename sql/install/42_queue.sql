@@ -2,11 +2,12 @@
 
 -- One row: the last batch that is written. Not dumped: another server has its own queue.
 CREATE TABLE orgscope.audit_writer (
-    last_batch bigint,
-    at         timestamptz
+    last_batch   bigint,
+    at           timestamptz,
+    installed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE orgscope.audit_writer IS 'the last batch of events that the audit writer has written; its own';
-INSERT INTO orgscope.audit_writer VALUES (NULL, NULL);
+INSERT INTO orgscope.audit_writer DEFAULT VALUES;
 
 CREATE FUNCTION orgscope.flush_audit() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'orgscope_flush_audit';
 COMMENT ON FUNCTION orgscope.flush_audit() IS

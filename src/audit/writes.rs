@@ -3,6 +3,7 @@
 
 use super::attempts;
 use super::event as audit;
+use super::queue;
 use crate::context::value::Org;
 use crate::pg::{self, Backend};
 use crate::settings::{self, ACTOR, REASON};
@@ -129,6 +130,7 @@ const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', row
         OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
 
 pub(super) fn advance() {
+    UNSEALED.with(|unsealed| *unsealed = true);
     spi::query_planned(ADVANCE, &[]);
 }
 
@@ -192,9 +194,17 @@ pub(super) fn quoted(schema: &str, table: &str) -> String {
     pg::text_of(unsafe { pg_sys::quote_qualified_identifier(schema, table) }).unwrap_or_default()
 }
 
+/// Whether this transaction has written audit rows itself.
+static UNSEALED: Backend<bool> = Backend::new(false);
+
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    if pg::ends_transaction(event) {
-        COUNTS.with(Vec::clear);
+    if !pg::ends_transaction(event) {
+        return;
+    }
+    COUNTS.with(Vec::clear);
+    let unsealed = UNSEALED.with(std::mem::take);
+    if unsealed && event == pg_sys::XactEvent::XACT_EVENT_COMMIT && !queue::writer::is_this() {
+        queue::note_unsealed();
     }
 }
 

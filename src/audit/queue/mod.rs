@@ -61,6 +61,12 @@ pub fn push_many(event: &Event, events: u64, rows: Option<u64>) {
     }
 }
 
+/// This backend has committed audit rows of its own, which a writer is to seal.
+pub fn note_unsealed() {
+    // SAFETY: a plain global.
+    shared::note_unsealed(unsafe { pg_sys::MyDatabaseId }.to_u32());
+}
+
 /// One line of JSON for whoever collects the server's log.
 pub fn log(json: &[u8], counts: Counts) {
     let text = String::from_utf8_lossy(json);

@@ -33,6 +33,8 @@ struct Writer {
 struct Control {
     launcher: *mut pg_sys::Latch,
     writers: [Writer; WRITERS],
+    /// Databases with rows that were written by their own statements, and that a writer is to seal. Zeros: none.
+    unsealed: [u32; WRITERS],
     written: pg_sys::ConditionVariable,
 }
 
@@ -208,6 +210,9 @@ pub fn register_launcher() {
 pub fn unserved() -> Vec<u32> {
     let unserved = with_control(|control, queue| {
         let mut databases = queue.databases();
+        databases.extend(control.unsealed.iter().filter(|d| **d != 0));
+        databases.sort_unstable();
+        databases.dedup();
         databases.retain(|d| control.writers.iter().all(|w| w.database != *d));
         databases
     });
@@ -236,7 +241,7 @@ pub fn register_writer(database: u32) -> bool {
 /// This process writes no more. Unless `even_if` work is left, it stays when something waits.
 pub fn finish(database: u32, even_if: bool) -> bool {
     let gone = with_control(|control, queue| {
-        if !even_if && queue.databases().contains(&database) {
+        if !even_if && (queue.databases().contains(&database) || control.unsealed.contains(&database)) {
             return false;
         }
         control.writers.iter_mut().filter(|w| w.database == database).for_each(|w| {
@@ -288,6 +293,27 @@ pub fn wait_for_writer(database: u32, limit: Option<std::time::Duration>) -> boo
     in_time
 }
 
+/// A transaction has committed audit rows of its own.
+pub fn note_unsealed(database: u32) {
+    let latch = with_control(|control, _| {
+        if control.unsealed.contains(&database) {
+            return std::ptr::null_mut();
+        }
+        // With no place left the next transaction of the database asks again.
+        if let Some(free) = control.unsealed.iter_mut().find(|d| **d == 0) {
+            *free = database;
+        }
+        control.latch(database, false)
+    });
+    set(latch.unwrap_or(std::ptr::null_mut()));
+}
+
+/// Whether there are such rows since this was asked last.
+pub fn take_unsealed(database: u32) -> bool {
+    let found = with_control(|control, _| control.unsealed.iter_mut().find(|d| **d == database).map(|d| *d = 0));
+    found.flatten().is_some()
+}
+
 /// What a writer of the database that has gone had taken.
 pub fn recover(database: u32, written: Option<u64>) {
     with(|queue| queue.recover(database, written));
@@ -303,6 +329,7 @@ pub fn confirm(database: u32, batch: u64) {
 
 /// The batch went to the server's log instead.
 pub fn discard(database: u32, batch: u64) {
+    take_unsealed(database);
     with(|queue| {
         let written = queue.totals().written;
         queue.confirm(database, batch);

@@ -4,7 +4,8 @@
 use super::memory::Queued;
 use super::{log, shared};
 use crate::audit::writes::advance;
-use crate::pg::{Backend, as_superuser};
+use crate::audit::{chain, partitions};
+use crate::pg::{Backend, as_superuser, entry};
 use crate::spi;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
 use pgrx::pg_sys;
@@ -18,6 +19,12 @@ const ROUND: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(100);
 /// A writer without work leaves before DROP DATABASE gives up on it.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// A writer that does not come is started again after this time, so often.
+const AGAIN: Duration = Duration::from_secs(1);
+const ATTEMPTS: u32 = 10;
+/// Rows are sealed this often, while there are new ones.
+const SEAL: Duration = Duration::from_secs(1);
 
 static IS_WRITER: Backend<bool> = Backend::new(false);
 
@@ -46,21 +53,58 @@ pub fn init() {
 pub extern "C-unwind" fn orgscope_audit_launcher(_argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     shared::register_launcher();
-    let mut started: Vec<(u32, Instant)> = Vec::new();
+    let mut attempts: Vec<Attempt> = Vec::new();
     loop {
-        started.retain(|(_, at)| at.elapsed() < Duration::from_secs(1));
-        for database in shared::unserved() {
-            // One that has just been started may not have come to its registration, or has failed: not again at once.
-            if started.iter().all(|(d, _)| *d != database) {
-                start_writer(database);
-                started.push((database, Instant::now()));
+        let unserved = shared::unserved();
+        attempts.retain(|a| unserved.contains(&a.database));
+        for database in unserved {
+            match attempts.iter_mut().find(|a| a.database == database) {
+                None => {
+                    start_writer(database);
+                    attempts.push(Attempt { database, number: 1, at: Instant::now() });
+                }
+                // It may not have come to its registration yet.
+                Some(attempt) if attempt.at.elapsed() < AGAIN => {}
+                Some(attempt) if attempt.number < ATTEMPTS => {
+                    start_writer(database);
+                    *attempt = Attempt { database, number: attempt.number + 1, at: Instant::now() };
+                }
+                Some(_) => give_up(database),
             }
         }
-        let wait = if started.is_empty() { ROUND } else { Duration::from_secs(1) };
+        let wait = if attempts.is_empty() { ROUND } else { AGAIN };
         if !BackgroundWorker::wait_latch(Some(wait)) {
             return;
         }
     }
+}
+
+struct Attempt {
+    database: u32,
+    number: u32,
+    at: Instant,
+}
+
+/// Not pgrx's: an error of PostgreSQL's must come out of it as it went in.
+fn transaction<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: a background worker's main loop; on an error the process ends, and the transaction with it.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let result = f();
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+        result
+    }
+}
+
+/// Nobody can connect to the database, most likely because it was dropped.
+fn give_up(database: u32) {
+    let batch = random_batch();
+    shared::take(database, batch).iter().for_each(|event| log(&event.json, event.counts));
+    shared::discard(database, batch);
+    shared::announce();
 }
 
 fn start_writer(database: u32) {
@@ -81,7 +125,13 @@ fn start_writer(database: u32) {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn orgscope_audit_writer(argument: pg_sys::Datum) {
-    let database = argument.value() as u32;
+    entry(|| {
+        write_for(argument.value() as u32);
+        Ok(())
+    });
+}
+
+fn write_for(database: u32) {
     IS_WRITER.with(|is| *is = true);
     // Before anything that can fail: a database that is gone is this process's last word about what waits for it.
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP);
@@ -96,19 +146,43 @@ pub extern "C-unwind" fn orgscope_audit_writer(argument: pg_sys::Datum) {
         if !shared::register_writer(database) {
             return;
         }
-        pg_sys::before_shmem_exit(Some(leave), argument);
+        pg_sys::before_shmem_exit(Some(leave), pg_sys::Datum::from(database as usize));
     }
-    shared::recover(database, BackgroundWorker::transaction(last_batch));
-    let mut idle = Instant::now();
+    shared::recover(database, transaction(last_batch));
+    let (mut idle, mut sealed, mut unsealed) = (Instant::now(), Instant::now(), false);
     loop {
-        if write_batch(database) {
-            idle = Instant::now();
-        } else if idle.elapsed() >= IDLE && shared::finish(database, false) {
+        // Both are looked at: rows that statements have written themselves are to be sealed as well.
+        if shared::take_unsealed(database) | write_batch(database) {
+            (idle, unsealed) = (Instant::now(), true);
+        }
+        if unsealed && sealed.elapsed() >= SEAL {
+            seal();
+            (sealed, unsealed) = (Instant::now(), false);
+        } else if !unsealed && idle.elapsed() >= IDLE && shared::finish(database, false) {
             return;
         }
         wait(GATHER);
     }
 }
+
+/// And this month's and the next's partitions are made, but not in a database that is being restored: its dump has them.
+fn seal() {
+    let sealed = transaction(|| {
+        if !has_extension() {
+            return Ok(0);
+        }
+        if as_superuser(|| spi::query(SETTLED, &[])).is_some() {
+            partitions::make();
+        }
+        chain::seal()
+    });
+    if let Err(error) = sealed {
+        pgrx::log!("orgscope could not seal its audit log: {}", error.report().message);
+    }
+}
+
+const SETTLED: &str = "SELECT 'yes' FROM orgscope.audit_writer \
+     WHERE installed_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.interval '1 hour')";
 
 unsafe fn set_sigterm() {
     // SAFETY: die() is what backends have; it acts where interrupts are looked at.
@@ -158,16 +232,21 @@ fn has_extension() -> bool {
     unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) != pg_sys::InvalidOid }
 }
 
-/// Whether there was anything.
-fn write_batch(database: u32) -> bool {
+fn random_batch() -> u64 {
     let mut batch = 0u64;
     // SAFETY: fills the eight bytes; only its being different from the last one matters.
     unsafe { pg_sys::pg_strong_random((&raw mut batch).cast(), size_of::<u64>()) };
+    batch
+}
+
+/// Whether there was anything.
+fn write_batch(database: u32) -> bool {
+    let batch = random_batch();
     let events = shared::take(database, batch);
     if events.is_empty() {
         return false;
     }
-    let written = BackgroundWorker::transaction(|| has_extension() && insert(&events, batch));
+    let written = transaction(|| has_extension() && insert(&events, batch));
     if written {
         shared::confirm(database, batch);
     } else {

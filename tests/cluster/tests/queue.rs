@@ -308,3 +308,22 @@ fn events_outlive_the_server_and_the_extension_may_go() {
     run(&mut admin, "CREATE EXTENSION orgscope");
     assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'"), "0");
 }
+
+/// Rows are sealed soon after their commit, whoever has written them, and verify.
+#[test]
+fn the_writer_seals_what_is_written() {
+    let world = World::new("queue_seals");
+    run(&mut world.dba(), "UPDATE ticket SET title = 'x'");
+    run(&mut world.dba(), "SELECT * FROM ticket");
+    let mut admin = world.superuser();
+    run(&mut admin, "SET orgscope.audit_reads = off; SELECT orgscope.flush_audit()");
+    let unsealed = "SELECT count(*) - (SELECT sum(row_count) FROM orgscope.audit_seal) FROM orgscope.audit_log";
+    let sealed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        one(&mut admin, unsealed) == "0"
+    });
+    let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
+    assert!(sealed, "{}", log.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
+    let verdicts = rows(&mut admin, "SELECT verdict, count(*) FROM orgscope.verify_audit(NULL) GROUP BY 1");
+    assert_eq!(verdicts, ["ok|3"], "A's, B's and nobody's");
+}
