@@ -42,7 +42,7 @@ SET ROLE dba;
 UPDATE event SET at = '2031-01-01' WHERE name IN ('a', 'b');
 DELETE FROM event_2024 WHERE name = 'd';
 RESET ROLE;
-SELECT table_name, operation, row_count, organization_id FROM orgscope.audit_log WHERE table_name LIKE '%event%' ORDER BY id;
+SELECT table_name, operation, row_count, organization_id FROM orgscope.audit_log WHERE table_name LIKE '%event%' AND action = 'bypass_write' ORDER BY id;
 
 -- What comes later is scoped in the same statement.
 SET ROLE owner;
