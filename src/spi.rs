@@ -15,7 +15,8 @@ pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
 }
 
 /// The same for a statement that runs with every DDL: it is planned once in a backend, because planning costs many times
-/// what it does; left to itself PostgreSQL plans the first five runs anew, and more where that looks cheaper. Its search_path is pinned, or its names are qualified.
+/// what it does; left to itself PostgreSQL plans the first five runs anew, and more where that looks cheaper. Its
+/// search_path is pinned, or its names are qualified.
 pub fn query_planned(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
     planned(sql, args, false)
 }
@@ -49,7 +50,7 @@ static PLANS: Backend<Vec<(&'static str, pg_sys::SPIPlanPtr)>> = Backend::new(Ve
 
 unsafe fn keep(sql: &'static str, args: usize) -> pg_sys::SPIPlanPtr {
     let (text, mut types) = (pstrdup(sql), vec![pg_sys::TEXTOID; args]);
-    // SAFETY: inside an SPI connection; SPI_prepare raises on an error in the statement.
+    // SAFETY: inside an SPI connection; SPI_prepare_cursor raises on an error in the statement.
     let plan = unsafe {
         let options = pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int;
         let plan = boundary(|| raw::SPI_prepare_cursor(text, args as c_int, types.as_mut_ptr(), options));

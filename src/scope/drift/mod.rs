@@ -58,12 +58,11 @@ impl Kind {
     }
 }
 
-/// What a command does to a table it may do to those below; and whoever reads a table reads its new children as well.
+/// What a command does to a table it may do to those below.
 const COMMANDS: &str = concat!(
     "WITH RECURSIVE touched (target) AS (",
     include_str!("commands.sql"),
-    "UNION SELECT i.inhparent FROM pg_event_trigger_ddl_commands() d JOIN pg_inherits i ON i.inhrelid = d.objid \
-     JOIN pg_class p ON p.oid = i.inhparent AND p.relkind = 'r' WHERE d.classid = 'pg_class'::regclass ",
+    include_str!("shared_above.sql"),
     "UNION SELECT i.inhrelid FROM touched t JOIN pg_inherits i ON i.inhparent = t.target) ",
     include_str!("registered.sql")
 );

@@ -133,7 +133,9 @@ fn enable_all<'a>(
     wanted: &Wanted,
 ) -> Result<Vec<SchemaStep<'a>>, Error> {
     refuse_open_questions(schema, proposals)?;
-    let chosen: Vec<_> = proposals.iter().filter(|(_, proposal)| !matches!(proposal, Proposal::Skip { .. })).collect();
+    let changes =
+        |p: &Proposal| matches!(p, Proposal::Scope { .. } | Proposal::ByParent { .. } | Proposal::Share { .. });
+    let chosen: Vec<_> = proposals.iter().filter(|(_, proposal)| changes(proposal)).collect();
     apply::lock_all(chosen.iter().map(|(table, _)| table.oid).collect())?;
     let mut rows = Vec::new();
     for (n, (table, proposal)) in chosen.iter().enumerate() {
@@ -141,9 +143,10 @@ fn enable_all<'a>(
         let (shared, target) = (matches!(proposal, Proposal::Share { .. }), table.oid.into());
         let doing = if shared { "sharing" } else { "scoping" };
         pgrx::notice!("{doing} table {} of {}: {}{size}", n + 1, chosen.len(), table.qualified);
-        let steps = match shared {
-            true => share::share(target)?,
-            false => lock_and_enable(target, &column(table, wanted), &wanted.of(proposal), keep)?,
+        let steps = if shared {
+            share::share(target)?
+        } else {
+            lock_and_enable(target, &column(table, wanted), &wanted.of(proposal), keep)?
         };
         if !steps.is_empty() {
             rows.extend(numbered(table, proposal, steps));

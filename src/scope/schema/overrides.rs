@@ -11,6 +11,9 @@ pub enum Override {
     Scope,
     Share,
     Skip,
+    /// Nobody's word of today: exempt_table() was called for the table.
+    #[serde(skip)]
+    Exempt,
     /// A foreign key, by its name or its only column.
     By(String),
     Backfill(String),
@@ -29,12 +32,13 @@ impl Overrides {
             let matching = self.0.iter().filter(|(pattern, _)| covers(pattern, table));
             matching.max_by_key(|(pattern, _)| pattern.len()).map(|(_, said)| said)
         })
+        .or(table.exempt.then_some(&Override::Exempt))
     }
 
     /// Whether the table's organization may come along this key.
     pub fn allow(&self, table: &Table, key: &ForeignKey) -> bool {
         match self.of(table) {
-            None => !table.exempt,
+            None => true,
             Some(Override::By(name)) => key.name == *name || key.own_pairs(table).map(|(own, _)| own).eq([name]),
             Some(_) => false,
         }
@@ -44,8 +48,8 @@ impl Overrides {
     pub fn gives_column(&self, table: &Table) -> bool {
         match self.of(table) {
             Some(Override::Scope | Override::Backfill(_)) => true,
-            Some(Override::Share | Override::Skip | Override::By(_)) => false,
-            None => !table.exempt && (table.has_column || table.registered),
+            Some(Override::Share | Override::Skip | Override::Exempt | Override::By(_)) => false,
+            None => table.has_column || table.registered,
         }
     }
 

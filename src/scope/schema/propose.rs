@@ -136,6 +136,7 @@ impl<'a> Paths<'a> {
         match overrides.of(table) {
             Some(Override::Share) => return Proposal::Share { asked: true },
             Some(Override::Skip) => return Proposal::Skip { exempt: false },
+            Some(Override::Exempt) => return Proposal::Skip { exempt: true },
             Some(Override::Backfill(expression)) => return Proposal::Scope { backfill: Some(expression.clone()) },
             Some(Override::By(name)) => {
                 let mut named = table.foreign_keys.iter().filter(|key| overrides.allow(table, key));
@@ -151,7 +152,6 @@ impl<'a> Paths<'a> {
                 };
             }
             Some(Override::Scope) => return Proposal::Scope { backfill: None },
-            None if table.exempt => return Proposal::Skip { exempt: true },
             None => {}
         }
         if table.has_column || table.registered {

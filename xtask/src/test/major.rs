@@ -24,17 +24,28 @@ pub struct Options {
     shared: Shared,
 }
 
+type Suite<'a> = (&'static str, &'a dyn Fn() -> Result<Vec<Outcome>>);
+
 pub fn run(options: &Options) -> Result<()> {
     let major = Major::numbered(options.pg)?;
     setup::run_for(major)?;
     let first = ["fmt", "xtask", "pg16", "schemas"];
     let wants = |suite: &str| options.shared.wants(suite) && (options.first || !first.contains(&suite));
     let mut outcomes = suites::before_install(major, &wants, options.first)?;
+    let after: [Suite; 4] = [
+        ("golden", &|| golden::run(options.shared.accept)),
+        ("cluster", &|| Ok(vec![suites::cluster(major)?])),
+        ("schemas", &|| counted("schemas", schemas::run())),
+        ("postgres", &|| counted("postgres", postgres::run())),
+    ];
+    let after: Vec<_> = after.into_iter().filter(|(suite, _)| wants(suite)).collect();
     // `cargo pgrx test` has installed its own build, with the tests inside; the rest runs what users get.
-    if ["golden", "cluster", "schemas", "postgres"].into_iter().any(&wants) {
+    if !after.is_empty() {
         let install = pgrx::install("install")?;
         if install.success {
-            outcomes.extend(after_install(major, &wants, options.shared.accept)?);
+            for (_, run) in after {
+                outcomes.extend(run()?);
+            }
         } else {
             install.print_failure()?;
             outcomes.push(Outcome { suite: "install", count: Count::FAILURE, seconds: install.seconds });
@@ -44,25 +55,10 @@ pub fn run(options: &Options) -> Result<()> {
     fs::write(file, serde_json::to_vec(&outcomes)?).with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn after_install(major: &Major, wants: &impl Fn(&str) -> bool, accept: bool) -> Result<Vec<Outcome>> {
-    let mut outcomes = Vec::new();
-    if wants("golden") {
-        outcomes.extend(golden::run(accept)?);
-    }
-    if wants("cluster") {
-        outcomes.push(suites::cluster(major)?);
-    }
-    if wants("schemas") {
-        outcomes.push(schemas::run().or_else(|problem| no_result("schemas", &problem))?);
-    }
-    if wants("postgres") {
-        outcomes.push(postgres::run().or_else(|problem| no_result("postgres", &problem))?);
-    }
-    Ok(outcomes)
-}
-
 /// A suite that could not be run is a failure, and the others' results still count.
-fn no_result(suite: &'static str, problem: &anyhow::Error) -> Result<Outcome> {
-    println!("  {suite}: {problem:#}");
-    Ok(Outcome { suite, count: Count::FAILURE, seconds: 0.0 })
+fn counted(suite: &'static str, result: Result<Outcome>) -> Result<Vec<Outcome>> {
+    Ok(vec![result.unwrap_or_else(|problem| {
+        println!("  {suite}: {problem:#}");
+        Outcome { suite, count: Count::FAILURE, seconds: 0.0 }
+    })])
 }
