@@ -1,6 +1,11 @@
 -- audit: who stepped around row security. Behaviour: src/audit/.
 
-CREATE SEQUENCE orgscope.audit_log_id_seq;
+-- Each installation's ids begin with the clock, in microseconds: a restore brings the ids, and the seals, of another one,
+-- while this one's writer may be at work already. The sequence is not dumped.
+DO $$ BEGIN
+    EXECUTE pg_catalog.format('CREATE SEQUENCE orgscope.audit_log_id_seq START %s',
+        (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint);
+END $$;
 
 -- No index, key or row trigger here, only in each partition: a restored partition is attached to this table, which CREATE
 -- EXTENSION has made complete, and would get them a second time. A partitioned table cannot have an identity column before
@@ -63,4 +68,3 @@ COMMENT ON FUNCTION orgscope.make_audit_partitions() IS
     'make the partitions of orgscope.audit_log for this month and the next; returns how many. Does not wait: what cannot be made now is left to the next call. For superusers; the background writer does it by itself';
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log_default', '');
-SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log_id_seq', '');

@@ -2,6 +2,7 @@
 
 CREATE TABLE orgscope.audit_seal (
     chain          uuid        NOT NULL,
+    installation   bigint      NOT NULL,
     number         bigint      NOT NULL,
     first_sequence bigint      NOT NULL,
     row_count      bigint      NOT NULL,
@@ -13,28 +14,32 @@ CREATE TABLE orgscope.audit_seal (
     salt           bytea       NOT NULL,
     previous       bytea       NOT NULL,
     digest         bytea       NOT NULL,
-    PRIMARY KEY (chain, number)
+    PRIMARY KEY (chain, installation, number)
 );
 COMMENT ON TABLE orgscope.audit_seal IS
     'tamper evidence: each seal covers a batch of one organization''s audit rows and the seal before it; append-only (OS008)';
 COMMENT ON COLUMN orgscope.audit_seal.chain IS
     'the organization; all zeros, which no organization can be, for rows without one';
+COMMENT ON COLUMN orgscope.audit_seal.installation IS
+    'first id of the installation of the extension that sealed: what a restore brings of another one is verified and purged as its own, and goes on no more';
 COMMENT ON COLUMN orgscope.audit_seal.first_sequence IS
     'sequence number, in the chain, of the first of row_ids; the others follow without a gap';
 COMMENT ON COLUMN orgscope.audit_seal.row_digests IS
     'SHA-256 of the salt and each row in canonical form, 32 bytes each; not readable by tenant roles, as salt: they would tell whether a guess at a statement is right';
 -- Random bytes do not compress.
 ALTER TABLE orgscope.audit_seal ALTER COLUMN row_digests SET STORAGE EXTERNAL, ALTER COLUMN row_ids SET STORAGE EXTERNAL;
-CREATE INDEX audit_seal_last_id_idx ON orgscope.audit_seal (last_id);
+CREATE INDEX audit_seal_installation_last_id_idx ON orgscope.audit_seal (installation, last_id);
 
 CREATE TABLE orgscope.audit_checkpoint (
-    chain     uuid        PRIMARY KEY,
-    number    bigint      NOT NULL,
-    digest    bytea       NOT NULL,
-    sequence  bigint      NOT NULL,
-    last_id   bigint      NOT NULL,
-    record_id bigint      NOT NULL,
-    purged_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    chain        uuid        NOT NULL,
+    installation bigint      NOT NULL,
+    number       bigint      NOT NULL,
+    digest       bytea       NOT NULL,
+    sequence     bigint      NOT NULL,
+    last_id      bigint      NOT NULL,
+    record_id    bigint      NOT NULL,
+    purged_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (chain, installation)
 );
 COMMENT ON TABLE orgscope.audit_checkpoint IS 'the last purged seal of each chain, where verifying it begins';
 COMMENT ON COLUMN orgscope.audit_checkpoint.record_id IS 'the audit row that records the purge';
@@ -76,29 +81,31 @@ COMMENT ON FUNCTION orgscope.run_verify_audit(uuid) IS 'behind verify_audit(); u
 
 CREATE FUNCTION orgscope.verify_audit(org uuid DEFAULT orgscope.current_org()) RETURNS TABLE (
     organization_id uuid, verdict text, row_id bigint, sequence bigint, seal bigint, rows bigint, seals bigint,
-    unsealed bigint, digest text
+    unsealed bigint, digest text, installation bigint
 )
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT v.organization_id, v.verdict, v.row_id, v.sequence, v.seal, v.rows, v.seals, v.unsealed, v.digest
+    AS $$ SELECT v.organization_id, v.verdict, v.row_id, v.sequence, v.seal, v.rows, v.seals, v.unsealed, v.digest,
+                 v.installation
           FROM jsonb_to_recordset(orgscope.run_verify_audit(org)::jsonb) AS v (
               organization_id uuid, verdict text, row_id bigint, sequence bigint, seal bigint, rows bigint, seals bigint,
-              unsealed bigint, digest text) $$;
+              unsealed bigint, digest text, installation bigint) $$;
 COMMENT ON FUNCTION orgscope.verify_audit(uuid) IS
     'whether the audit rows of the organization are what they were when they were sealed: ok, or the first bad row (changed, missing, added) or seal (seal broken, seal missing, checkpoint). A tenant role verifies its own organization''s; superusers and BYPASSRLS roles any, with NULL all, with the all-zeros uuid the rows without an organization';
 
 CREATE FUNCTION orgscope.audit_digest(org uuid DEFAULT orgscope.current_org()) RETURNS TABLE (
-    organization_id uuid, seal bigint, sequence bigint, digest text, sealed_at timestamptz
+    organization_id uuid, seal bigint, sequence bigint, digest text, sealed_at timestamptz, installation bigint
 )
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT DISTINCT ON (chain) NULLIF(chain, '00000000-0000-0000-0000-000000000000'), number, last, encode(h.digest, 'hex'), at
-          FROM (SELECT s.chain, s.number, s.first_sequence + s.row_count - 1, s.digest, s.sealed_at FROM orgscope.audit_seal s
+    AS $$ SELECT DISTINCT ON (chain, installation) NULLIF(chain, '00000000-0000-0000-0000-000000000000'), number, last,
+                 encode(h.digest, 'hex'), at, installation
+          FROM (SELECT s.chain, s.installation, s.number, s.first_sequence + s.row_count - 1, s.digest, s.sealed_at FROM orgscope.audit_seal s
                 UNION ALL
-                SELECT c.chain, c.number, c.sequence, c.digest, c.purged_at FROM orgscope.audit_checkpoint c)
-              AS h (chain, number, last, digest, at)
+                SELECT c.chain, c.installation, c.number, c.sequence, c.digest, c.purged_at FROM orgscope.audit_checkpoint c)
+              AS h (chain, installation, number, last, digest, at)
           WHERE org IS NULL OR chain = org
-          ORDER BY chain, number DESC $$;
+          ORDER BY chain, installation, number DESC $$;
 COMMENT ON FUNCTION orgscope.audit_digest(uuid) IS
-    'the last seal of the organization''s chain, to be kept elsewhere: who has it can tell a rewritten chain. NULL: of all chains the caller sees';
+    'the last seal of the organization''s chain, of each installation that has one, to be kept elsewhere: who has it can tell a rewritten chain. NULL: of all organizations the caller sees';
 
 CREATE FUNCTION orgscope.purge_audit_log(before timestamptz) RETURNS bigint
     LANGUAGE c VOLATILE STRICT SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_purge_audit_log';

@@ -23,9 +23,9 @@ GRANT SELECT (id, at, organization_id, action, table_name, operation, row_count,
               session_user_name, role_name, application_name, client_addr, txid, sqlstate, reason)
     ON orgscope.audit_log TO PUBLIC;
 GRANT SELECT ON orgscope.change_log TO PUBLIC;
-GRANT SELECT (chain, number, first_sequence, row_count, last_at, sealed_at, previous, digest)
+GRANT SELECT (chain, installation, number, first_sequence, row_count, last_at, sealed_at, previous, digest)
     ON orgscope.audit_seal TO PUBLIC;
-GRANT SELECT (chain, number, digest, sequence, record_id, purged_at) ON orgscope.audit_checkpoint TO PUBLIC;
+GRANT SELECT (chain, installation, number, digest, sequence, record_id, purged_at) ON orgscope.audit_checkpoint TO PUBLIC;
 GRANT SELECT ON orgscope.history_tables, orgscope.scoped_tables, orgscope.unscoped_tables, orgscope.backfill_progress TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION orgscope.touch_updated_at(), orgscope.audit_immutable(), orgscope.row_image(record, oid),
     orgscope.audit_numbered(),

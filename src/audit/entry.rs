@@ -1,6 +1,6 @@
 //! Rows of the log that are noted in this backend until a transaction can write them: break-glass, administration.
 
-use super::writes::advance;
+use super::writes::note_unsealed;
 use crate::context::value::Org;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, boundary, raw};
@@ -140,7 +140,7 @@ pub fn write(entries: &[Entry]) {
     // SAFETY: this backend's own identity.
     let login = pg::role_name(unsafe { pg_sys::GetAuthenticatedUserId() });
     pg::as_superuser(|| {
-        advance();
+        note_unsealed();
         for entry in entries {
             let (org, events) = (entry.org.map(|o| Uuid::from_bytes(o).to_string()), entry.events.to_string());
             let detail = entry.detail.as_ref().map(ToString::to_string);

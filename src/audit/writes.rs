@@ -122,18 +122,6 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, t
      WHERE $10 OPERATOR(pg_catalog.=) 'true' OR EXISTS (SELECT FROM orgscope.scoped_table s \
          WHERE pg_catalog.format('%I.%I', s.schema_name, s.table_name) OPERATOR(pg_catalog.=) $2)";
 
-/// A data-only restore loads audit rows before it sets their sequence: a row written meanwhile must not take an id that
-/// is in use.
-const ADVANCE: &str = "SELECT pg_catalog.setval('orgscope.audit_log_id_seq', rows.last)::pg_catalog.text \
-     FROM (SELECT pg_catalog.max(id) AS last FROM orgscope.audit_log) rows, orgscope.audit_log_id_seq sequence \
-     WHERE sequence.last_value OPERATOR(pg_catalog.<) rows.last \
-        OR sequence.last_value OPERATOR(pg_catalog.=) rows.last AND NOT sequence.is_called";
-
-pub(super) fn advance() {
-    UNSEALED.with(|unsealed| *unsealed = true);
-    spi::query_planned(ADVANCE, &[]);
-}
-
 /// Adds a row for each event, organization and number of rows of one statement.
 ///
 /// Only a superuser's writes are believed for a table that is not in the registry: anybody may put our triggers on a
@@ -156,7 +144,7 @@ fn insert(
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     let attempt = audit::Event::now("bypass_write", Some(name.clone()), None);
     pg::as_superuser(|| {
-        advance();
+        note_unsealed();
         attempts::wrote(&name, statement_event.privilege());
         for (event, org, rows) in written {
             let (operation, organization_id) = (Some(event.name().into()), org.map(Uuid::from_bytes));
@@ -196,6 +184,10 @@ pub(super) fn quoted(schema: &str, table: &str) -> String {
 
 /// Whether this transaction has written audit rows itself.
 static UNSEALED: Backend<bool> = Backend::new(false);
+
+pub fn note_unsealed() {
+    UNSEALED.with(|unsealed| *unsealed = true);
+}
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     if !pg::ends_transaction(event) {

@@ -2,7 +2,7 @@
 //! collector has taken away. Written after the commit, so that no line names a seal that never was; a seal whose line a
 //! crash swallows is covered by the next one's.
 
-use super::link::{Chain, NO_ORGANIZATION, Seal, hex};
+use super::link::{NO_ORGANIZATION, Seal, hex};
 use super::uuid_text;
 use crate::pg::{self, Backend};
 use pgrx::pg_sys;
@@ -23,14 +23,15 @@ pub fn init() {
     }
 }
 
-pub fn keep(chain: &Chain, seal: &Seal) {
+pub fn keep(seal: &Seal) {
     // SAFETY: reads the current transaction state, and the name of this backend's database.
     let (subtransaction, database) =
         unsafe { (pg_sys::GetCurrentSubTransactionId(), pg::text_of(pg_sys::get_database_name(pg_sys::MyDatabaseId))) };
-    let organization = (*chain != NO_ORGANIZATION).then(|| uuid_text(chain));
+    let organization = &seal.chain.organization;
+    let organization = (*organization != NO_ORGANIZATION).then(|| uuid_text(organization));
     let json = serde_json::json!({
-        "database": database, "organization_id": organization, "seal": seal.number,
-        "sequence": seal.head().sequence, "digest": hex(&seal.digest),
+        "database": database, "organization_id": organization, "installation": seal.chain.installation,
+        "seal": seal.number, "sequence": seal.head().sequence, "digest": hex(&seal.digest),
     });
     LINES.with(|lines| lines.push(Line { text: format!("orgscope audit seal {json}"), subtransaction }));
 }

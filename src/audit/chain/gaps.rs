@@ -21,9 +21,12 @@ pub fn oldest() -> u64 {
     oldest.and_then(|xid| xid.parse().ok()).unwrap_or_default()
 }
 
-pub fn load(view: View) -> Vec<Gap> {
-    let mut cursor =
-        Cursor::open("SELECT first_id, last_id, noticed FROM orgscope.audit_gap ORDER BY first_id", &[], view);
+pub fn load(view: View, ids: std::ops::RangeInclusive<i64>) -> Vec<Gap> {
+    const GAPS: &str = "SELECT first_id, last_id, noticed FROM orgscope.audit_gap \
+         WHERE first_id OPERATOR(pg_catalog.>=) $1::pg_catalog.int8 AND last_id OPERATOR(pg_catalog.<=) $2::pg_catalog.int8 \
+         ORDER BY first_id";
+    let (first, last) = (ids.start().to_string(), ids.end().to_string());
+    let mut cursor = Cursor::open(GAPS, &[Some(&first), Some(&last)], view);
     let mut gaps = Vec::new();
     while let Some(row) = cursor.next() {
         gaps.push(Gap { first: row.int8(0), last: row.int8(1), noticed: row.int8(2) as u64 });

@@ -4,13 +4,21 @@ use super::canonical::Salt;
 use super::cursor::Row;
 use sha2::{Digest, Sha256};
 
-/// A chain's name: its organization, or all zeros, which no organization can be, for rows without one.
-pub type Chain = [u8; 16];
+/// All zeros, which no organization can be, for rows without one.
+pub type Organization = [u8; 16];
 
-pub const NO_ORGANIZATION: Chain = [0; 16];
+pub const NO_ORGANIZATION: Organization = [0; 16];
+
+/// What one installation of the extension has sealed of one organization. A restore brings other installations' chains
+/// along: they verify and purge like its own, and nothing is added to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Chain {
+    pub organization: Organization,
+    pub installation: i64,
+}
 
 /// The columns of orgscope.audit_seal that [`Seal::read`] takes.
-pub const COLUMNS: &str = "s.number, s.first_sequence, s.row_count, s.row_ids, s.row_digests, s.last_id, s.last_at, s.sealed_at, s.salt, s.previous, s.digest";
+pub const COLUMNS: &str = "s.chain, s.installation, s.number, s.first_sequence, s.row_count, s.row_ids, s.row_digests, s.last_id, s.last_at, s.sealed_at, s.salt, s.previous, s.digest";
 
 const DOMAIN: &[u8] = b"orgscope audit seal 1";
 
@@ -24,6 +32,7 @@ pub struct Head {
 }
 
 pub struct Seal {
+    pub chain: Chain,
     pub number: i64,
     pub first_sequence: i64,
     pub row_count: i64,
@@ -42,17 +51,18 @@ pub struct Seal {
 impl Seal {
     pub fn read(row: &Row<'_>) -> Self {
         Self {
-            number: row.int8(0),
-            first_sequence: row.int8(1),
-            row_count: row.int8(2),
-            row_ids: row.int8s(3),
-            row_digests: row.bytes(4),
-            last_id: row.int8(5),
-            last_at: row.int8(6),
-            sealed_at: row.int8(7),
-            salt: row.bytes(8).try_into().unwrap_or_default(),
-            previous: row.digest(9),
-            digest: row.digest(10),
+            chain: Chain { organization: row.uuid(0), installation: row.int8(1) },
+            number: row.int8(2),
+            first_sequence: row.int8(3),
+            row_count: row.int8(4),
+            row_ids: row.int8s(5),
+            row_digests: row.bytes(6),
+            last_id: row.int8(7),
+            last_at: row.int8(8),
+            sealed_at: row.int8(9),
+            salt: row.bytes(10).try_into().unwrap_or_default(),
+            previous: row.digest(11),
+            digest: row.digest(12),
         }
     }
 
@@ -65,17 +75,18 @@ impl Seal {
     }
 
     /// Whether it says of its rows what they are, apart from their contents.
-    pub fn is_consistent(&self, chain: &Chain) -> bool {
+    pub fn is_consistent(&self) -> bool {
         self.row_ids.len() as i64 == self.row_count
             && self.row_digests.len() == self.row_ids.len() * 32
             && self.row_ids.is_sorted_by(|a, b| a < b)
             && self.row_ids.last() == Some(&self.last_id)
-            && self.digest == self.computed(chain)
+            && self.digest == self.computed()
     }
 
-    pub fn computed(&self, chain: &Chain) -> [u8; 32] {
-        let mut sha = Sha256::new().chain_update(DOMAIN).chain_update(chain);
-        let numbers = [self.number, self.first_sequence, self.row_count, self.last_at, self.sealed_at];
+    pub fn computed(&self) -> [u8; 32] {
+        let mut sha = Sha256::new().chain_update(DOMAIN).chain_update(self.chain.organization);
+        let numbers =
+            [self.chain.installation, self.number, self.first_sequence, self.row_count, self.last_at, self.sealed_at];
         numbers.iter().chain(&self.row_ids).for_each(|n| sha.update(n.to_be_bytes()));
         sha.chain_update(self.salt).chain_update(self.previous).chain_update(&self.row_digests).finalize().into()
     }
@@ -91,6 +102,7 @@ mod tests {
 
     fn seal() -> Seal {
         let mut seal = Seal {
+            chain: Chain { organization: [1; 16], installation: 2 },
             number: 3,
             first_sequence: 7,
             row_count: 2,
@@ -103,15 +115,16 @@ mod tests {
             previous: [3; 32],
             digest: [0; 32],
         };
-        seal.digest = seal.computed(&[1; 16]);
+        seal.digest = seal.computed();
         seal
     }
 
     #[test]
     fn every_part_of_a_seal_is_sealed() {
-        assert!(seal().is_consistent(&[1; 16]));
-        assert!(!seal().is_consistent(&[2; 16]));
-        let changes: [fn(&mut Seal); 11] = [
+        assert!(seal().is_consistent());
+        let changes: [fn(&mut Seal); 13] = [
+            |s| s.chain.organization[3] ^= 1,
+            |s| s.chain.installation += 1,
             |s| s.number += 1,
             |s| s.first_sequence += 1,
             |s| s.row_count += 1,
@@ -127,7 +140,7 @@ mod tests {
         for change in changes {
             let mut seal = seal();
             change(&mut seal);
-            assert!(!seal.is_consistent(&[1; 16]));
+            assert!(!seal.is_consistent());
         }
         assert_eq!(seal().head(), Head { number: 3, digest: seal().digest, sequence: 8 });
     }

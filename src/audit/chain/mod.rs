@@ -7,8 +7,10 @@ mod anchor;
 mod canonical;
 mod cursor;
 mod gaps;
+mod installation;
 mod link;
 mod purge;
+mod reader;
 mod seal;
 mod verify;
 
@@ -18,7 +20,7 @@ use crate::error::Error;
 use crate::pg::text_datum;
 use crate::pg_function;
 use crate::trigger::{Shape, Trigger};
-use link::Chain;
+use link::Organization;
 use pgrx::pg_sys;
 use uuid::Uuid;
 
@@ -75,6 +77,6 @@ fn list<T: ToString>(elements: impl Iterator<Item = T>) -> String {
     format!("{{{}}}", elements.join(","))
 }
 
-fn uuid_text(chain: &Chain) -> String {
-    Uuid::from_bytes(*chain).to_string()
+fn uuid_text(organization: &Organization) -> String {
+    Uuid::from_bytes(*organization).to_string()
 }

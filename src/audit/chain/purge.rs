@@ -3,18 +3,21 @@
 //! the traces of a change.
 
 use super::cursor::{Cursor, View, connected};
-use super::{link::Chain, list, seal, uuid_text, verify};
-use crate::audit::immutable;
+use super::link::{Chain, Organization};
+use super::{list, seal, uuid_text, verify};
+use crate::audit::{immutable, writes::note_unsealed};
 use crate::error::Error;
 use crate::settings::{self, ACTOR, REASON};
 use crate::{pg, spi};
 use pgrx::pg_sys;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Chains whose oldest seal has only rows from before the time.
-const OLD: &str = "SELECT s.chain FROM orgscope.audit_seal s \
-     WHERE s.number OPERATOR(pg_catalog.=) (SELECT pg_catalog.min(f.number) FROM orgscope.audit_seal f WHERE f.chain OPERATOR(pg_catalog.=) s.chain) \
-       AND s.last_at OPERATOR(pg_catalog.<) $1::pg_catalog.timestamptz ORDER BY 1";
+const OLD: &str = "SELECT s.chain, s.installation FROM orgscope.audit_seal s \
+     WHERE s.number OPERATOR(pg_catalog.=) (SELECT pg_catalog.min(f.number) FROM orgscope.audit_seal f \
+             WHERE f.chain OPERATOR(pg_catalog.=) s.chain AND f.installation OPERATOR(pg_catalog.=) s.installation) \
+       AND s.last_at OPERATOR(pg_catalog.<) $1::pg_catalog.timestamptz ORDER BY 1, 2";
 
 const PURGE: &str = include_str!("purge.sql");
 
@@ -34,9 +37,10 @@ pub fn purge(before: &str) -> Result<i64, Error> {
     Ok(pg::as_superuser(|| {
         connected(|| {
             let chains = old_chains(before);
-            let verdicts = Value::from_iter(chains.iter().map(verify::verdict_now)).to_string();
-            let names = list(chains.iter().map(uuid_text));
-            crate::audit::writes::advance();
+            let verdicts = verdicts(&chains).to_string();
+            let names = list(chains.iter().map(|c| uuid_text(&c.organization)));
+            let installations = list(chains.iter().map(|c| c.installation));
+            note_unsealed();
             let args = [
                 Some(before),
                 Some(names.as_str()),
@@ -46,6 +50,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
                 role.as_deref(),
                 statement.as_deref(),
                 reason.as_deref(),
+                Some(installations.as_str()),
             ];
             let deleted = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query(PURGE, &args)));
             deleted.and_then(|n| n.parse().ok()).unwrap_or_default()
@@ -53,11 +58,19 @@ pub fn purge(before: &str) -> Result<i64, Error> {
     }))
 }
 
+/// One for each chain. Reading all chains at once costs less than reading one after the other.
+fn verdicts(chains: &[Chain]) -> Value {
+    let organizations: BTreeSet<Organization> = chains.iter().map(|c| c.organization).collect();
+    let one = organizations.first().filter(|_| organizations.len() == 1);
+    let verdicts = if chains.is_empty() { BTreeMap::new() } else { verify::verdicts(one) };
+    chains.iter().map(|chain| verdicts.get(&chain.organization).cloned()).collect()
+}
+
 fn old_chains(before: &str) -> Vec<Chain> {
     let mut cursor = Cursor::open(OLD, &[Some(before)], View::Latest);
     let mut chains = Vec::new();
     while let Some(row) = cursor.next() {
-        chains.push(row.uuid(0));
+        chains.push(Chain { organization: row.uuid(0), installation: row.int8(1) });
     }
     cursor.close();
     chains

@@ -1,36 +1,37 @@
--- Deletes the oldest seals of the chains $2 whose rows are all from before $1, with their rows; leaves a checkpoint and a
+-- Deletes the oldest seals of the chains $2, $9 whose rows are all from before $1, with their rows; leaves a checkpoint and a
 -- record for each. $3: what verify_audit() said of each chain before.
-WITH chain (chain, verdict) AS (
-    SELECT * FROM ROWS FROM (unnest($2::uuid[]), jsonb_array_elements($3::jsonb)) c
+WITH chain (chain, verdict, installation) AS (
+    SELECT * FROM ROWS FROM (unnest($2::uuid[]), jsonb_array_elements($3::jsonb), unnest($9::bigint[])) c
 ), doomed AS (
-    SELECT s.*, c.verdict FROM chain c JOIN orgscope.audit_seal s ON s.chain = c.chain
+    SELECT s.*, c.verdict FROM chain c JOIN orgscope.audit_seal s ON s.chain = c.chain AND s.installation = c.installation
     WHERE s.number < COALESCE((SELECT min(k.number) FROM orgscope.audit_seal k
-                               WHERE k.chain = c.chain AND k.last_at >= $1::timestamptz), 9223372036854775807)
+                               WHERE k.chain = c.chain AND k.installation = c.installation AND k.last_at >= $1::timestamptz), 9223372036854775807)
 ), gone AS (
-    DELETE FROM orgscope.audit_log a USING (SELECT d.chain, unnest(d.row_ids) AS id FROM doomed d) r
+    DELETE FROM orgscope.audit_log a USING (SELECT d.chain, d.installation, unnest(d.row_ids) AS id FROM doomed d) r
     -- The time spares the younger partitions.
     WHERE a.id = r.id AND a.at < $1::timestamptz AND COALESCE(a.organization_id, '00000000-0000-0000-0000-000000000000') = r.chain
-    RETURNING r.chain
+    RETURNING r.chain, r.installation
 ), gone_seals AS (
-    DELETE FROM orgscope.audit_seal s USING doomed d WHERE s.chain = d.chain AND s.number = d.number
+    DELETE FROM orgscope.audit_seal s USING doomed d WHERE s.chain = d.chain AND s.installation = d.installation AND s.number = d.number
 ), cut AS (
-    SELECT DISTINCT ON (d.chain) d.chain, d.number, d.digest, d.first_sequence + d.row_count - 1 AS sequence, d.verdict,
-           max(d.last_id) OVER (PARTITION BY d.chain) AS last_id
-    FROM doomed d ORDER BY d.chain, d.number DESC
+    SELECT DISTINCT ON (d.chain, d.installation) d.chain, d.installation, d.number, d.digest, d.first_sequence + d.row_count - 1 AS sequence, d.verdict,
+           max(d.last_id) OVER (PARTITION BY d.chain, d.installation) AS last_id
+    FROM doomed d ORDER BY d.chain, d.installation, d.number DESC
 ), record AS (
     INSERT INTO orgscope.audit_log (organization_id, action, operation, row_count, actor, login_name, session_user_name,
         role_name, application_name, client_addr, txid, statement, reason, detail)
     SELECT NULLIF(c.chain, '00000000-0000-0000-0000-000000000000'), 'lifecycle', 'PURGE',
-           (SELECT count(*) FROM gone g WHERE g.chain = c.chain), $4, COALESCE($5, session_user)::name, session_user, $6::name,
+           (SELECT count(*) FROM gone g WHERE g.chain = c.chain AND g.installation = c.installation), $4, COALESCE($5, session_user)::name, session_user, $6::name,
            current_setting('application_name'), inet_client_addr(), pg_current_xact_id(), $7, $8,
-           jsonb_build_object('before', $1::timestamptz AT TIME ZONE 'UTC', 'seal', c.number, 'sequence', c.sequence,
+           jsonb_build_object('before', $1::timestamptz AT TIME ZONE 'UTC', 'installation', c.installation, 'seal', c.number, 'sequence', c.sequence,
                               'digest', encode(c.digest, 'hex'), 'verified', c.verdict)
-    FROM cut c ORDER BY c.chain
-    RETURNING id, COALESCE(organization_id, '00000000-0000-0000-0000-000000000000') AS chain
+    FROM cut c ORDER BY c.chain, c.installation
+    RETURNING id, COALESCE(organization_id, '00000000-0000-0000-0000-000000000000') AS chain, (detail -> 'installation')::bigint AS installation
 ), checkpoint AS (
-    INSERT INTO orgscope.audit_checkpoint AS p (chain, number, digest, sequence, last_id, record_id)
-    SELECT c.chain, c.number, c.digest, c.sequence, c.last_id, r.id FROM cut c JOIN record r ON r.chain = c.chain
-    ON CONFLICT (chain) DO UPDATE SET number = excluded.number, digest = excluded.digest, sequence = excluded.sequence,
+    INSERT INTO orgscope.audit_checkpoint AS p (chain, installation, number, digest, sequence, last_id, record_id)
+    SELECT c.chain, c.installation, c.number, c.digest, c.sequence, c.last_id, r.id FROM cut c
+    JOIN record r ON r.chain = c.chain AND r.installation = c.installation
+    ON CONFLICT (chain, installation) DO UPDATE SET number = excluded.number, digest = excluded.digest, sequence = excluded.sequence,
         last_id = greatest(p.last_id, excluded.last_id), record_id = excluded.record_id, purged_at = excluded.purged_at
 )
 SELECT count(*)::text FROM gone

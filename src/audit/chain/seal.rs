@@ -4,25 +4,23 @@
 use super::canonical::{self, Canonical, Salt};
 use super::cursor::{Cursor, View, connected};
 use super::gaps;
-use super::link::{Chain, Head, Seal, hex};
+use super::installation::Installation;
+use super::link::{Chain, Head, Organization, Seal, hex};
 use super::{anchor, list, uuid_text};
 use crate::error::Error;
 use crate::{pg, spi};
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 
-/// Rows of one pass: bounds memory, and the size of a seal.
-const PASS: &str = "10000";
-
-const LATER: &str = "FROM orgscope.audit_log a WHERE a.id OPERATOR(pg_catalog.>) $1::pg_catalog.int8 ORDER BY a.id LIMIT $2::pg_catalog.int8";
+/// The rows of one pass: bounds memory, and the size of a seal.
+const LATER: &str = "FROM orgscope.audit_log a WHERE a.id OPERATOR(pg_catalog.>) $1::pg_catalog.int8 \
+     AND a.id OPERATOR(pg_catalog.<=) $2::pg_catalog.int8 ORDER BY a.id LIMIT 10000";
 
 const IN_GAPS: &str = "FROM orgscope.audit_gap g CROSS JOIN LATERAL (\
      SELECT * FROM orgscope.audit_log l WHERE l.id OPERATOR(pg_catalog.>=) g.first_id AND l.id OPERATOR(pg_catalog.<=) g.last_id \
-     ORDER BY l.id LIMIT 1000000) a ORDER BY a.id";
-
-/// The last id that was looked at.
-pub const TOP: &str = "SELECT COALESCE(GREATEST((SELECT pg_catalog.max(last_id) FROM orgscope.audit_seal), \
-     (SELECT pg_catalog.max(last_id) FROM orgscope.audit_checkpoint)), 0)::pg_catalog.text";
+     ORDER BY l.id LIMIT 1000000) a \
+     WHERE g.first_id OPERATOR(pg_catalog.>=) $1::pg_catalog.int8 AND g.last_id OPERATOR(pg_catalog.<=) $2::pg_catalog.int8 \
+     ORDER BY a.id";
 
 /// Rows of a pass that belong to one chain.
 struct Group {
@@ -42,8 +40,9 @@ impl Group {
         Ok(Self { salt, ids: Vec::new(), digests: Vec::new(), last_at: i64::MIN })
     }
 
-    fn close(self, chain: &Chain, head: Head) -> Seal {
+    fn close(self, chain: Chain, head: Head) -> Seal {
         let mut seal = Seal {
+            chain,
             number: head.number + 1,
             first_sequence: head.sequence + 1,
             row_count: self.ids.len() as i64,
@@ -57,12 +56,12 @@ impl Group {
             previous: head.digest,
             digest: [0; 32],
         };
-        seal.digest = seal.computed(chain);
+        seal.digest = seal.computed();
         seal
     }
 }
 
-type Groups = BTreeMap<Chain, Group>;
+type Groups = BTreeMap<Organization, Group>;
 
 /// Seals all audit rows that are not sealed yet and that this transaction sees; returns how many. In the transaction of
 /// the caller, who is a superuser; one at a time.
@@ -74,18 +73,20 @@ fn seal_all() -> Result<u64, Error> {
     // Reading goes on; another sealer waits, and a statement's snapshot is taken after its wait.
     spi::execute("LOCK TABLE orgscope.audit_gap IN SHARE ROW EXCLUSIVE MODE", &[]);
     let oldest = gaps::oldest();
-    let open = gaps::load(View::Latest);
-    let mut top: i64 = spi::query(TOP, &[]).and_then(|id| id.parse().ok()).unwrap_or_default();
+    let own = Installation::own();
+    let (first_id, last_id) = (own.first_id.to_string(), own.last_id.to_string());
+    let open = gaps::load(View::Latest, own.first_id..=own.last_id);
+    let mut top = own.top;
     let (mut groups, mut sealed, mut first) = (Groups::new(), 0, true);
     loop {
         let mut found = Vec::new();
         if std::mem::take(&mut first) && !open.is_empty() {
-            found = collect(&mut groups, IN_GAPS, &[])?;
+            found = collect(&mut groups, IN_GAPS, &[Some(&first_id), Some(&last_id)])?;
             gaps::settle(&open, &found, oldest);
         }
-        let later = collect(&mut groups, LATER, &[Some(&top.to_string()), Some(PASS)])?;
+        let later = collect(&mut groups, LATER, &[Some(&top.to_string()), Some(&last_id)])?;
         gaps::notice(top, &later);
-        write(std::mem::take(&mut groups));
+        write(std::mem::take(&mut groups), own.first_id);
         sealed += (found.len() + later.len()) as u64;
         match later.last() {
             Some(last) => top = *last,
@@ -99,8 +100,8 @@ fn collect(groups: &mut Groups, from: &str, args: &[Option<&str>]) -> Result<Vec
     let mut cursor = Cursor::open(&format!("SELECT {} {from}", canonical::COLUMNS), args, View::Latest);
     let (mut ids, mut form) = (Vec::new(), Canonical::default());
     while let Some(row) = cursor.next() {
-        let chain = row.uuid(canonical::ORGANIZATION);
-        let group = match groups.entry(chain) {
+        let organization = row.uuid(canonical::ORGANIZATION);
+        let group = match groups.entry(organization) {
             std::collections::btree_map::Entry::Occupied(group) => group.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => place.insert(Group::new()?),
         };
@@ -117,14 +118,16 @@ fn collect(groups: &mut Groups, from: &str, args: &[Option<&str>]) -> Result<Vec
 const HEADS: &str = "SELECT c.chain, s.number, s.digest, s.sequence FROM pg_catalog.unnest($1::pg_catalog.uuid[]) c (chain) \
      CROSS JOIN LATERAL (\
          (SELECT l.number, l.digest, l.first_sequence OPERATOR(pg_catalog.+) l.row_count OPERATOR(pg_catalog.-) 1::pg_catalog.int8 AS sequence \
-          FROM orgscope.audit_seal l WHERE l.chain OPERATOR(pg_catalog.=) c.chain ORDER BY l.number DESC LIMIT 1) \
+          FROM orgscope.audit_seal l WHERE l.chain OPERATOR(pg_catalog.=) c.chain \
+          AND l.installation OPERATOR(pg_catalog.=) $2::pg_catalog.int8 ORDER BY l.number DESC LIMIT 1) \
          UNION ALL \
          SELECT p.number, p.digest, p.sequence FROM orgscope.audit_checkpoint p WHERE p.chain OPERATOR(pg_catalog.=) c.chain \
+         AND p.installation OPERATOR(pg_catalog.=) $2::pg_catalog.int8 \
          ORDER BY number DESC LIMIT 1) s";
 
-fn heads(groups: &Groups) -> BTreeMap<Chain, Head> {
+fn heads(groups: &Groups, installation: i64) -> BTreeMap<Organization, Head> {
     let chains = list(groups.keys().map(uuid_text));
-    let mut cursor = Cursor::open(HEADS, &[Some(&chains)], View::Latest);
+    let mut cursor = Cursor::open(HEADS, &[Some(&chains), Some(&installation.to_string())], View::Latest);
     let mut heads = BTreeMap::new();
     while let Some(row) = cursor.next() {
         heads.insert(row.uuid(0), Head { number: row.int8(1), digest: row.digest(2), sequence: row.int8(3) });
@@ -133,9 +136,9 @@ fn heads(groups: &Groups) -> BTreeMap<Chain, Head> {
     heads
 }
 
-const INSERT: &str = "INSERT INTO orgscope.audit_seal (chain, number, first_sequence, row_count, row_ids, row_digests, \
+const INSERT: &str = "INSERT INTO orgscope.audit_seal (chain, installation, number, first_sequence, row_count, row_ids, row_digests, \
      last_id, last_at, sealed_at, salt, previous, digest) \
-     SELECT chain, number, first_sequence, row_count, row_ids::pg_catalog.int8[], pg_catalog.decode(row_digests, 'hex'), \
+     SELECT chain, $13::pg_catalog.int8, number, first_sequence, row_count, row_ids::pg_catalog.int8[], pg_catalog.decode(row_digests, 'hex'), \
      last_id, last_at, sealed_at, pg_catalog.decode(salt, 'hex'), pg_catalog.decode(previous, 'hex'), \
      pg_catalog.decode(digest, 'hex') \
      FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.uuid[]), pg_catalog.unnest($2::pg_catalog.int8[]), \
@@ -147,31 +150,35 @@ const INSERT: &str = "INSERT INTO orgscope.audit_seal (chain, number, first_sequ
      s (chain, number, first_sequence, row_count, row_ids, row_digests, last_id, last_at, sealed_at, salt, previous, digest)";
 
 /// One statement for all chains of a pass: there may be as many chains as rows.
-fn write(groups: Groups) {
+fn write(groups: Groups, installation: i64) {
     if groups.is_empty() {
         return;
     }
-    let heads = heads(&groups);
-    let seals: Vec<(Chain, Seal)> = groups
+    let heads = heads(&groups, installation);
+    let seals: Vec<Seal> = groups
         .into_iter()
-        .map(|(chain, group)| (chain, group.close(&chain, heads.get(&chain).copied().unwrap_or_default())))
+        .map(|(organization, group)| {
+            let head = heads.get(&organization).copied().unwrap_or_default();
+            group.close(Chain { organization, installation }, head)
+        })
         .collect();
     let columns = [
-        list(seals.iter().map(|(chain, _)| uuid_text(chain))),
-        list(seals.iter().map(|(_, s)| s.number)),
-        list(seals.iter().map(|(_, s)| s.first_sequence)),
-        list(seals.iter().map(|(_, s)| s.row_count)),
-        list(seals.iter().map(|(_, s)| format!("\"{}\"", list(s.row_ids.iter())))),
-        list(seals.iter().map(|(_, s)| hex(&s.row_digests))),
-        list(seals.iter().map(|(_, s)| s.last_id)),
-        list(seals.iter().map(|(_, s)| time(s.last_at))),
-        list(seals.iter().map(|(_, s)| time(s.sealed_at))),
-        list(seals.iter().map(|(_, s)| hex(&s.salt))),
-        list(seals.iter().map(|(_, s)| hex(&s.previous))),
-        list(seals.iter().map(|(_, s)| hex(&s.digest))),
+        list(seals.iter().map(|s| uuid_text(&s.chain.organization))),
+        list(seals.iter().map(|s| s.number)),
+        list(seals.iter().map(|s| s.first_sequence)),
+        list(seals.iter().map(|s| s.row_count)),
+        list(seals.iter().map(|s| format!("\"{}\"", list(s.row_ids.iter())))),
+        list(seals.iter().map(|s| hex(&s.row_digests))),
+        list(seals.iter().map(|s| s.last_id)),
+        list(seals.iter().map(|s| time(s.last_at))),
+        list(seals.iter().map(|s| time(s.sealed_at))),
+        list(seals.iter().map(|s| hex(&s.salt))),
+        list(seals.iter().map(|s| hex(&s.previous))),
+        list(seals.iter().map(|s| hex(&s.digest))),
+        installation.to_string(),
     ];
     spi::execute(INSERT, &columns.each_ref().map(|c| Some(c.as_str())));
-    seals.iter().for_each(|(chain, seal)| anchor::keep(chain, seal));
+    seals.iter().for_each(anchor::keep);
 }
 
 /// A time as an element of an array, exact whatever the session's zone.

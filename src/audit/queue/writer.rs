@@ -3,7 +3,6 @@
 
 use super::memory::Queued;
 use super::{log, shared};
-use crate::audit::writes::advance;
 use crate::audit::{chain, partitions};
 use crate::pg::{Backend, as_superuser, entry};
 use crate::spi;
@@ -279,7 +278,6 @@ fn insert(events: &[Queued], batch: u64) -> bool {
              WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'",
             &[],
         );
-        advance();
         spi::execute(INSERT, &[Some(&rows)]);
         spi::execute(
             "UPDATE orgscope.audit_writer SET last_batch = $1::pg_catalog.int8, at = pg_catalog.now()",

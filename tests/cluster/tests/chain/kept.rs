@@ -86,14 +86,65 @@ fn dump_and_restore_keep_chains() {
         assert_eq!(verdicts(&mut client), before, "{name}");
         assert_eq!(whole.map(|sql| rows(&mut client, sql)), picture);
         assert_eq!(one(&mut client, MAKE), "0");
+        // The restored chains are closed: this installation begins its own.
+        assert_eq!(seal(&mut client), "0");
+        run(&mut client, &format!("INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied')"));
         assert_eq!(seal(&mut client), "1");
-        assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")));
+        assert_eq!(verdicts(&mut client)[1], "a|ok|-|-|1", "{name}");
     }
+}
+
+/// The writer of the new database does not wait until a restore is over, which nobody can tell it.
+#[test]
+fn a_restore_meets_an_installation_at_work() {
+    let world = sealed("chain_source");
+    let mut admin = world.superuser();
+    run(&mut admin, &format!("SELECT orgscope.purge_audit_log((SELECT at FROM orgscope.audit_log WHERE id = 3))"));
+    seal(&mut admin);
+    let file = world.cluster().scratch_directory("at_work").unwrap().join("dump");
+    let made =
+        world.cluster().command("pg_dump").args(["-Fc", "-d", "chain_source", "-f"]).arg(&file).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    world.cluster().create_database("chain_target").unwrap();
+    let mut client = world.cluster().connect("postgres", "chain_target").unwrap();
+    let work = |client: &mut postgres::Client| {
+        run(
+            client,
+            &format!(
+                "INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied'), (NULL, 'denied')"
+            ),
+        );
+        seal(client)
+    };
+    for section in ["--section=pre-data", "--section=data", "--section=post-data"] {
+        let mut restore = world.cluster().command("pg_restore");
+        let restored = restore.args(["-e", "-d", "chain_target", section]).arg(&file).output().unwrap();
+        assert!(restored.status.success(), "{section}: {}", String::from_utf8_lossy(&restored.stderr));
+        assert_eq!(work(&mut client), "2");
+    }
+    assert_eq!(verdicts(&mut client), ["-|ok|-|-|3", "a|ok|-|-|3", "b|ok|-|-|3"]);
+    let digests =
+        "SELECT organization_id, seal, sequence, digest, installation FROM orgscope.audit_digest(NULL) ORDER BY 1, 5";
+    let (before, after) = (rows(&mut admin, digests), rows(&mut client, digests));
+    assert!(before.iter().all(|d| after.contains(d)) && after.len() == before.len() + 2, "{before:?} {after:?}");
+    // What was restored is evident as before, and a purge takes both.
+    let mut changed = world.cluster().connect("postgres", "chain_target").unwrap();
+    run(&mut changed, "BEGIN; ALTER TABLE orgscope.audit_log DISABLE TRIGGER USER");
+    run(&mut changed, "UPDATE orgscope.audit_log SET reason = 'x' WHERE id = 5");
+    assert_eq!(verdicts(&mut changed)[1], "a|changed|5|3|2");
+    run(&mut changed, "ROLLBACK");
+    assert_ne!(one(&mut client, "SELECT orgscope.purge_audit_log('infinity')"), "0");
+    assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")), "{:?}", verdicts(&mut client));
+    assert_eq!(one(&mut client, "SELECT count(*) FROM orgscope.audit_seal"), "0");
+    assert_eq!(one(&mut client, "SELECT count(*) FROM orgscope.audit_checkpoint"), "5");
+    assert_eq!(work(&mut client), "7", "and the records of the purge");
+    assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")));
 }
 
 #[test]
 fn months_have_partitions_that_are_as_closed_as_the_table() {
     let world = World::new("months");
+    ids_from_one(&world);
     let mut admin = world.superuser();
     run(&mut admin, "ALTER DEFAULT PRIVILEGES IN SCHEMA orgscope GRANT ALL ON TABLES TO app, dba, PUBLIC");
     assert_eq!(one(&mut admin, MAKE), "2");

@@ -83,13 +83,17 @@ fn every_change_is_found() {
             format!("UPDATE orgscope.audit_seal SET salt = previous WHERE number = 1 AND chain = '{a}'"),
             vec!["a|seal broken|-|-|1"],
         ),
+        (
+            format!("UPDATE orgscope.audit_seal SET installation = 2 WHERE chain = '{a}'"),
+            vec!["a|added|1|-|-"],
+        ),
         // A purge by hand.
         (
             format!(
                 "DELETE FROM orgscope.audit_log WHERE id IN (1, 3);
                      WITH s AS (DELETE FROM orgscope.audit_seal WHERE chain = '{a}' AND number = 1 RETURNING *)
-                     INSERT INTO orgscope.audit_checkpoint (chain, number, digest, sequence, last_id, record_id)
-                     SELECT chain, number, digest, 2, last_id, 5 FROM s"
+                     INSERT INTO orgscope.audit_checkpoint (chain, installation, number, digest, sequence, last_id, record_id)
+                     SELECT chain, installation, number, digest, 2, last_id, 5 FROM s"
             ),
             vec!["a|checkpoint|-|-|1"],
         ),
