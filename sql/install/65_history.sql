@@ -18,6 +18,11 @@ CREATE TABLE orgscope.change_log (
     role_name       text,
     txid            xid8        NOT NULL
 ) PARTITION BY RANGE (at);
+-- From the clock on, as audit_log's.
+DO $$ BEGIN
+    EXECUTE pg_catalog.format('ALTER TABLE orgscope.change_log ALTER COLUMN id SET START %1$s RESTART',
+        (EXTRACT(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint);
+END $$;
 COMMENT ON TABLE orgscope.change_log IS
     'row images of each change to a table with change history; append-only (OS008). A tenant role reads its own organization''s rows of the tables that it may read';
 COMMENT ON COLUMN orgscope.change_log.at IS 'when the change was recorded, the same for all rows of one command';
@@ -26,9 +31,7 @@ COMMENT ON COLUMN orgscope.change_log.table_name IS
     'for a partition or inheritance child the table at the top, where orgscope.history_of() looks; for TRUNCATE the table that was emptied';
 COMMENT ON COLUMN orgscope.change_log.key IS 'the primary key''s columns; NULL for TRUNCATE';
 
--- A partition for every time, always there, and part of the extension: rows find a place without any upkeep, and pg_dump,
--- which dumps an extension's tables only where they are listed below, keeps them. A partition for a month is made ahead
--- of that month, beside this one: PostgreSQL refuses it once this one holds rows of that time.
+-- What no month's partition takes: see audit_log_default.
 CREATE TABLE orgscope.change_log_default PARTITION OF orgscope.change_log DEFAULT;
 COMMENT ON TABLE orgscope.change_log_default IS 'rows of orgscope.change_log for which there is no other partition';
 
@@ -38,9 +41,9 @@ CREATE FUNCTION orgscope.key_hash(key jsonb) RETURNS integer
     LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE AS 'jsonb_hash';
 COMMENT ON FUNCTION orgscope.key_hash(jsonb) IS 'what the index behind orgscope.history_of() is made of';
 
-CREATE INDEX change_log_organization_id_at_idx ON orgscope.change_log (organization_id, at);
+CREATE INDEX change_log_default_organization_id_at_idx ON orgscope.change_log_default (organization_id, at);
 -- Not a hash index: each change of a row that changes often would walk through all of its entries.
-CREATE INDEX change_log_key_idx ON orgscope.change_log (orgscope.key_hash(key));
+CREATE INDEX change_log_default_key_idx ON orgscope.change_log_default (orgscope.key_hash(key));
 
 CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.change_log
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
@@ -61,7 +64,6 @@ CREATE POLICY own_change_log ON orgscope.change_log FOR SELECT USING (
 ALTER TABLE orgscope.change_log_default ENABLE ROW LEVEL SECURITY;
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.change_log_default', '');
-SELECT pg_catalog.pg_extension_config_dump('orgscope.change_log_id_seq', '');
 
 CREATE FUNCTION orgscope.history() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_history';
 COMMENT ON FUNCTION orgscope.history() IS 'trigger: writes the rows that a statement has changed to orgscope.change_log';

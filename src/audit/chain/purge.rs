@@ -5,7 +5,7 @@
 use super::cursor::{Cursor, View, connected};
 use super::link::{Chain, Organization};
 use super::{list, seal, uuid_text, verify};
-use crate::audit::{immutable, writes::note_unsealed};
+use crate::audit::{immutable, partitions, writes::note_unsealed};
 use crate::error::Error;
 use crate::settings::{self, ACTOR, REASON};
 use crate::{pg, spi};
@@ -53,6 +53,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
                 Some(installations.as_str()),
             ];
             let deleted = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query(PURGE, &args)));
+            partitions::drop_emptied(before);
             deleted.and_then(|n| n.parse().ok()).unwrap_or_default()
         })
     }))

@@ -39,7 +39,7 @@ fn dump_and_restore_keep_chains() {
     let world = sealed("chain_dumped");
     let mut admin = world.superuser();
     // This month has rows in the default partition, and stays there.
-    assert_eq!(one(&mut admin, "SELECT orgscope.make_audit_partitions()"), "1");
+    assert_eq!(one(&mut admin, MAKE), "3");
     run(
         &mut admin,
         "INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', now() + interval '1 month'), ('denied', now())",
@@ -61,6 +61,8 @@ fn dump_and_restore_keep_chains() {
     );
     run(&mut admin, &format!("INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied')"));
     seal(&mut admin);
+    // And what is sealed now stays as it is.
+    run(&mut late, "LOCK TABLE orgscope.audit_gap IN ROW EXCLUSIVE MODE");
     run(&mut admin, &format!("INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied')"));
     let before = verdicts(&mut admin);
     let whole = [
@@ -147,7 +149,7 @@ fn months_have_partitions_that_are_as_closed_as_the_table() {
     ids_from_one(&world);
     let mut admin = world.superuser();
     run(&mut admin, "ALTER DEFAULT PRIVILEGES IN SCHEMA orgscope GRANT ALL ON TABLES TO app, dba, PUBLIC");
-    assert_eq!(one(&mut admin, MAKE), "2");
+    assert_eq!(one(&mut admin, MAKE), "4");
     assert_eq!(one(&mut admin, MAKE), "0");
     let partitions = rows(&mut admin, PARTITIONS);
     assert_eq!(partitions.len(), 3);
@@ -193,7 +195,7 @@ fn nobody_waits_for_a_partition_and_it_goes_with_the_extension() {
     let world = World::without_tables("months_dropped");
     let (mut admin, mut reader) = (world.superuser(), world.superuser());
     run(&mut reader, "BEGIN; SELECT FROM orgscope.audit_log");
-    assert_eq!(one(&mut admin, MAKE), "0");
+    assert_eq!(one(&mut admin, MAKE), "2", "the change log's");
     run(&mut reader, "ROLLBACK");
     assert_eq!(one(&mut admin, MAKE), "2");
     for user in ["app", "owner", "dba"] {
@@ -201,4 +203,64 @@ fn nobody_waits_for_a_partition_and_it_goes_with_the_extension() {
     }
     run(&mut admin, "DROP EXTENSION orgscope");
     assert_eq!(one(&mut admin, "SELECT count(*) FROM pg_class WHERE relname LIKE 'audit_log%'"), "0");
+}
+
+#[test]
+fn the_change_log_has_months_too() {
+    let world = World::new("change_months");
+    let mut admin = world.superuser();
+    assert_eq!(one(&mut admin, MAKE), "4");
+    run(&mut world.owner(), "SELECT orgscope.enable_change_history('ticket')");
+    let change = |title| {
+        format!(
+            "BEGIN; SET LOCAL orgscope.current_org = '{A}'; UPDATE ticket SET title = '{title}' WHERE id = 1; COMMIT"
+        )
+    };
+    run(&mut world.app(), &change("x"));
+    let where_to =
+        "SELECT tableoid::regclass::text ~ 'change_log_[0-9]{4}_[0-9]{2}$', operation FROM orgscope.change_log";
+    assert_eq!(rows(&mut admin, where_to), ["t|UPDATE"]);
+    let month = one(&mut admin, "SELECT tableoid::regclass FROM orgscope.change_log");
+    refused(&mut admin, "OS008", &format!("DELETE FROM {month}"));
+    refused(&mut world.app(), "42501", &format!("SELECT * FROM {month}"));
+    let history = "SELECT operation FROM orgscope.history_of('ticket', '1')";
+    assert_eq!(rows_under(&mut world.app(), A, history), ["UPDATE"]);
+    assert_eq!(rows_under(&mut world.app(), B, history), [""; 0]);
+    // Restored, it takes the next change.
+    let file = world.cluster().scratch_directory("change_months").unwrap().join("dump");
+    let made =
+        world.cluster().command("pg_dump").args(["-Fc", "-d", "change_months", "-f"]).arg(&file).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    world.cluster().create_database("change_months_again").unwrap();
+    let restored =
+        world.cluster().command("pg_restore").args(["-e", "-d", "change_months_again"]).arg(&file).output().unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    let mut again = world.cluster().connect("app", "change_months_again").unwrap();
+    run(&mut again, &change("y"));
+    assert_eq!(rows_under(&mut again, A, &history.replace("operation", "new ->> 'title'")), ["x", "y"]);
+}
+
+#[test]
+fn a_month_that_a_purge_has_emptied_is_dropped() {
+    let world = world("emptied");
+    let mut admin = world.superuser();
+    for month in ["04", "05"] {
+        run(
+            &mut admin,
+            &format!(
+                "CREATE TABLE orgscope.audit_log_2020_{month} PARTITION OF orgscope.audit_log
+                     FOR VALUES FROM ('2020-{month}-01 00:00:00+00') TO ('2020-{month}-28 00:00:00+00');
+                 INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', '2020-{month}-10'); SELECT orgscope.seal_audit()"
+            ),
+        );
+    }
+    let mut reader = world.superuser();
+    run(&mut reader, "BEGIN; SELECT FROM orgscope.audit_log");
+    assert_eq!(one(&mut admin, "SELECT orgscope.purge_audit_log('2020-05-02')"), "1");
+    assert_eq!(rows(&mut admin, PARTITIONS).len(), 3, "nobody waits for it");
+    run(&mut reader, "ROLLBACK");
+    run(&mut admin, "SELECT orgscope.purge_audit_log('2020-05-02')");
+    assert_eq!(rows(&mut admin, PARTITIONS), ["audit_log_2020_05", "audit_log_default"]);
+    assert!(verdicts(&mut admin).iter().all(|v| v.contains("|ok|")));
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE operation = 'DROP TABLE'"), "1");
 }
