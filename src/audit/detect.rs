@@ -171,11 +171,17 @@ impl Access {
         if !AUDIT_READS.get() {
             return Ok(());
         }
-        queue::push(&event("bypass_read", "SELECT"), None);
-        if AUDIT_DURABILITY.get() == Durability::Sync {
-            wait(table)?;
+        let sync = AUDIT_DURABILITY.get() == Durability::Sync;
+        let unrecordable = |standby| Err(Error::AuditImpossible { table: table_name(table, None), standby });
+        if sync && queue::is_standby() {
+            return unrecordable(true);
         }
-        Ok(())
+        let queued = queue::push(&event("bypass_read", "SELECT"), None);
+        match (sync, queued) {
+            (false, _) => Ok(()),
+            (true, true) => wait(table),
+            (true, false) => unrecordable(false),
+        }
     }
 }
 
@@ -188,10 +194,10 @@ fn is_ours() -> bool {
 
 /// No row is returned before its reader is on record.
 fn wait(table: pg_sys::Oid) -> Result<(), Error> {
-    // SAFETY: plain globals.
-    let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
+    // SAFETY: a plain global.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     let limit = Duration::from_millis(AUDIT_TIMEOUT.get().unsigned_abs().into());
-    if standby || queue::wait_for_writer(database, Some(limit)) {
+    if queue::wait_for_writer(database, Some(limit)) {
         return Ok(());
     }
     Err(Error::AuditTimeout { table: table_name(table, None) })

@@ -15,6 +15,7 @@
 mod account;
 mod installation;
 mod options;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod watchdog;
