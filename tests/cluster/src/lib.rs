@@ -32,7 +32,7 @@ use nix::unistd::Pid;
 
 pub use account::{Account, we_are_root};
 pub use installation::{Installation, MAJORS};
-pub use options::Options;
+pub use options::{Options, PRELOAD};
 use watchdog::Watchdog;
 
 /// The only role a new cluster has; it is a superuser and needs no password.
