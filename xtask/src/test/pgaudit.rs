@@ -35,7 +35,7 @@ pub fn run(major: &Major) -> Result<Outcome> {
 fn tests(libraries: &str) -> Result<Outcome> {
     let mut test = project::cargo();
     test.env(PRELOAD, libraries).args(["test", "--package", "orgscope-cluster", "--no-fail-fast"]);
-    TESTS.iter().for_each(|name| drop(test.args(["--test", name])));
+    test.args(TESTS.iter().flat_map(|name| ["--test", name]));
     test.args(["--", "--include-ignored"]);
     let finished = step::run(SUITE, "cluster tests of the audit on such servers", &mut test)?;
     judge(SUITE, &finished, Count::of_cargo_test)
