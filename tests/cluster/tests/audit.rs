@@ -289,10 +289,8 @@ fn nobody_forges_the_record() {
 fn an_access_leaves_no_lock_of_ours() {
     let world = World::new("audit_locks");
     let mut admin = world.superuser();
-    run(
-        &mut admin,
-        "CREATE TABLE ordinary (); BEGIN; SELECT * FROM ticket; SELECT * FROM ordinary; INSERT INTO ordinary DEFAULT VALUES",
-    );
+    run(&mut admin, "CREATE TABLE ordinary ()");
+    run(&mut admin, "BEGIN; SELECT * FROM ticket; SELECT * FROM ordinary; INSERT INTO ordinary DEFAULT VALUES");
     let locked = "SELECT DISTINCT relation::regclass FROM pg_locks WHERE pid = pg_backend_pid() AND relation >= 16384 ORDER BY 1";
     let names = rows(&mut admin, locked);
     assert!(
