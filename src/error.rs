@@ -80,6 +80,7 @@ pub enum Error {
     SharedTable { table: Box<TableName> },
     BypassDenied { table: Box<TableName> },
     AuditTimeout { table: Box<TableName> },
+    AuditImpossible { table: Box<TableName>, standby: bool },
     NotATrigger { function: &'static str },
     Internal { what: String },
 }
@@ -235,6 +236,7 @@ impl Error {
                     "See in the server's log why the audit writer does not write, or raise orgscope.audit_timeout.",
                 )
             },
+            Self::AuditImpossible { table, standby } => audit_impossible(table.clone(), *standby),
             Self::NotATrigger { function } => report(
                 "39P01",
                 &format!("function \"orgscope.{function}\" was not called by its trigger"),
@@ -253,6 +255,22 @@ impl Error {
 
 fn report(sqlstate: &'static str, message: &str, detail: &str, hint: &str) -> Report {
     Report { sqlstate, message: message.into(), detail: detail.into(), hint: hint.into(), table: None }
+}
+
+fn audit_impossible(table: Box<TableName>, standby: bool) -> Report {
+    let message = format!("read of scoped table \"{}\" cannot be put on record", table.table);
+    let (detail, hint) = if standby {
+        (
+            "orgscope.audit_durability is sync, and a standby cannot write the audit log.",
+            "Read on the primary; or, as a superuser, SET orgscope.audit_durability = async: a standby's reads then go to the server's log.",
+        )
+    } else {
+        (
+            "orgscope.audit_durability is sync, and the audit queue has no room or is not there.",
+            "See in the server's log why the audit writer does not write, raise orgscope.audit_queue, or add orgscope to shared_preload_libraries.",
+        )
+    };
+    Report { table: Some(table), ..report("OS007", &message, detail, hint) }
 }
 
 fn no_context(table: Option<Box<TableName>>, why: Absent) -> Report {
@@ -382,6 +400,8 @@ mod tests {
             Error::SharedTable { table: table.clone() },
             Error::BypassDenied { table: table.clone() },
             Error::AuditTimeout { table: table.clone() },
+            Error::AuditImpossible { table: table.clone(), standby: true },
+            Error::AuditImpossible { table: table.clone(), standby: false },
             Error::Unscoped { table: table.clone(), detail: "A.".into(), hint: "B.".into() },
             Error::Drift { table, kind: "scoped", command: "x".into(), missing: vec!["y".into()], undo: "z()".into() },
         ];

@@ -6,6 +6,7 @@
 //! in the transaction: a snapshot taken for a record would make a following SET TRANSACTION fail.
 
 use super::entry::{self as log, Entry};
+use super::queue;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
 use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT};
@@ -186,7 +187,8 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 fn flush() {
     look();
     // SAFETY: a backend-local flag.
-    if STATE.with(|s| s.notes.is_empty()) || unsafe { pg_sys::XactReadOnly } {
+    let read_only = unsafe { pg_sys::XactReadOnly } && !queue::is_standby();
+    if STATE.with(|s| s.notes.is_empty()) || read_only {
         return;
     }
     log::write_at_end(&STATE.with(|s| s.notes.clone()));

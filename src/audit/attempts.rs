@@ -88,7 +88,9 @@ fn record_as_rolled_back(attempts: Vec<Attempt>) {
 }
 
 fn record_without_rows(attempts: Vec<Attempt>) {
-    attempts.iter().filter(|a| a.begun != 0).for_each(|a| queue::push_many(&a.event, a.statements, a.rows));
+    for attempt in attempts.iter().filter(|a| a.begun != 0) {
+        queue::push_many(&attempt.event, attempt.statements, attempt.rows);
+    }
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {

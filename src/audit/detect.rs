@@ -6,13 +6,13 @@
 use super::attempts;
 use super::event::Event;
 use super::queue;
+use super::registry;
 use super::writes::qualified;
 use crate::error::Error;
 use crate::guard::table_name;
 use crate::pg::{self, Backend, entry};
 use crate::scope::is_being_scoped;
 use crate::settings::{AUDIT_DURABILITY, AUDIT_READS, AUDIT_TIMEOUT, BYPASS, Bypass, Durability};
-use crate::spi;
 use pgrx::pg_sys;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -171,11 +171,17 @@ impl Access {
         if !AUDIT_READS.get() {
             return Ok(());
         }
-        queue::push(&event("bypass_read", "SELECT"), None);
-        if AUDIT_DURABILITY.get() == Durability::Sync {
-            wait(table)?;
+        let sync = AUDIT_DURABILITY.get() == Durability::Sync;
+        let unrecordable = |standby| Err(Error::AuditImpossible { table: table_name(table, None), standby });
+        if sync && queue::is_standby() {
+            return unrecordable(true);
         }
-        Ok(())
+        let queued = queue::push(&event("bypass_read", "SELECT"), None);
+        match (sync, queued) {
+            (false, _) => Ok(()),
+            (true, true) => wait(table),
+            (true, false) => unrecordable(false),
+        }
     }
 }
 
@@ -188,10 +194,10 @@ fn is_ours() -> bool {
 
 /// No row is returned before its reader is on record.
 fn wait(table: pg_sys::Oid) -> Result<(), Error> {
-    // SAFETY: plain globals.
-    let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
+    // SAFETY: a plain global.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
     let limit = Duration::from_millis(AUDIT_TIMEOUT.get().unsigned_abs().into());
-    if standby || queue::wait_for_writer(database, Some(limit)) {
+    if queue::wait_for_writer(database, Some(limit)) {
         return Ok(());
     }
     Err(Error::AuditTimeout { table: table_name(table, None) })
@@ -202,20 +208,7 @@ fn scoped_name(table: pg_sys::Oid) -> Option<String> {
     if let Some(known) = TABLES.with(|tables| tables.get_or_insert_default().get(&oid).cloned()) {
         return known;
     }
-    let name = is_registered(table).then(|| qualified(table));
+    let name = registry::has(table).then(|| qualified(table));
     TABLES.with(|tables| tables.get_or_insert_default().insert(oid, name.clone()));
     name
-}
-
-fn is_registered(table: pg_sys::Oid) -> bool {
-    const REGISTERED: &str = "SELECT 'yes' FROM orgscope.scoped_table s \
-         JOIN pg_catalog.pg_class c ON c.relname OPERATOR(pg_catalog.=) s.table_name \
-         JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace AND n.nspname OPERATOR(pg_catalog.=) s.schema_name \
-         WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid";
-    // SAFETY: a plain global, and a catalog look-up that tells an absent extension by InvalidOid. While an extension's
-    // script runs, the registry may not be there yet.
-    let installed = unsafe {
-        !pg_sys::creating_extension && pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) != pg_sys::InvalidOid
-    };
-    installed && pg::as_superuser(|| spi::look(REGISTERED, &[Some(&table.to_u32().to_string())])).is_some()
 }

@@ -1,5 +1,7 @@
 //! Rows of the log that are noted in this backend until a transaction can write them: break-glass, administration.
 
+use super::event::Event;
+use super::queue;
 use super::writes::note_unsealed;
 use crate::context::value::Org;
 use crate::guard::ddl::extension_is_there;
@@ -88,6 +90,19 @@ impl Entry {
         Self { begun, statement, ..self }
     }
 
+    fn event(&self) -> Event {
+        Event {
+            organization_id: self.org.map(Uuid::from_bytes),
+            operation: Some(self.operation.into()),
+            role_name: self.role_name.clone(),
+            reason: self.reason.clone(),
+            actor: self.actor.clone(),
+            statement: self.statement.clone(),
+            detail: self.detail.clone(),
+            ..Event::now(self.action, None, None)
+        }
+    }
+
     fn same(&self, other: &Self) -> bool {
         (self.action, self.operation, self.org, self.carried)
             == (other.action, other.operation, other.org, other.carried)
@@ -164,9 +179,16 @@ pub fn write(entries: &[Entry]) {
     });
 }
 
-/// At its end, where no statement lends a snapshot any more. Nothing if the extension has been dropped.
+/// At its end, where no statement lends a snapshot any more. Nothing if the extension has been dropped. A standby, which can
+/// never write, has its server's log.
 pub fn write_at_end(entries: &[Entry]) {
     if !extension_is_there() {
+        return;
+    }
+    if queue::is_standby() {
+        for entry in entries {
+            queue::push_many(&entry.event(), entry.events, None);
+        }
         return;
     }
     // SAFETY: an error is the transaction's, which releases the snapshot.
@@ -182,16 +204,14 @@ pub fn end_transaction() {
     boundary(|| unsafe { raw::AbortOutOfAnyTransaction() });
 }
 
-/// While the session ends. Nothing on a standby.
+/// While the session ends.
 pub fn write_in_own_transaction(entries: &[Entry]) {
-    // SAFETY: reads shared memory.
-    if unsafe { pg_sys::RecoveryInProgress() } {
-        return;
-    }
     // SAFETY: no transaction is open.
     boundary(|| unsafe { raw::StartTransactionCommand() });
-    // SAFETY: the transaction is ours alone, and its default may be the role's.
-    unsafe { pg_sys::XactReadOnly = false };
+    if !queue::is_standby() {
+        // SAFETY: the transaction is ours alone, and its default may be the role's.
+        unsafe { pg_sys::XactReadOnly = false };
+    }
     write_at_end(entries);
     // SAFETY: begun above.
     boundary(|| unsafe { raw::CommitTransactionCommand() });

@@ -13,6 +13,7 @@ pub mod immutable;
 pub mod observed;
 pub mod partitions;
 pub mod queue;
+mod registry;
 pub mod writes;
 
 pub fn init() {

@@ -18,10 +18,9 @@ pub use shared::wait_for_writer;
 pg_function! {
     /// `orgscope.flush_audit() → void`: returns when all that was queued before it in this database is written.
     fn orgscope_flush_audit(_call) {
-        // SAFETY: plain globals. A standby writes nothing, and its events wait nowhere.
-        let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
-        if !standby {
-            wait_for_writer(database, None);
+        if !is_standby() {
+            // SAFETY: a plain global.
+            wait_for_writer(unsafe { pg_sys::MyDatabaseId }.to_u32(), None);
         }
         Ok(None)
     }
@@ -47,18 +46,31 @@ pub fn init() {
 }
 
 /// Puts an event on record, for the database that this backend is connected to.
-pub fn push(event: &Event, rows: Option<u64>) {
-    push_many(event, 1, rows);
+/// False when it went to the server's log.
+pub fn push(event: &Event, rows: Option<u64>) -> bool {
+    push_many(event, 1, rows)
 }
 
 /// The same for equal events that were counted already.
-pub fn push_many(event: &Event, events: u64, rows: Option<u64>) {
+pub fn push_many(event: &Event, events: u64, rows: Option<u64>) -> bool {
     let (counts, json) = (Counts::now(events, rows), event.encode(LONGEST));
-    // SAFETY: plain globals.
-    let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
-    if standby || !shared::push(database, &json, counts) {
+    let queued = if is_standby() {
+        shared::count_logged(counts.events);
+        false
+    } else {
+        // SAFETY: a plain global.
+        shared::push(unsafe { pg_sys::MyDatabaseId }.to_u32(), &json, counts)
+    };
+    if !queued {
         log(&json, counts);
     }
+    queued
+}
+
+/// A standby writes nothing, and its events wait nowhere.
+pub fn is_standby() -> bool {
+    // SAFETY: reads shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
 }
 
 /// This backend has committed audit rows of its own, which a writer is to seal.

@@ -176,6 +176,11 @@ pub fn push(database: u32, json: &[u8], counts: Counts) -> bool {
     queued
 }
 
+/// Events that never came to the queue went to the server's log.
+pub fn count_logged(events: u64) {
+    with(|queue| queue.totals().logged += events);
+}
+
 /// Somebody waits for what is queued.
 fn hurry(database: u32) {
     set(with_control(|control, _| control.latch(database, true)).unwrap_or(std::ptr::null_mut()));

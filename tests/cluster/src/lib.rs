@@ -15,6 +15,7 @@
 mod account;
 mod installation;
 mod options;
+mod standby;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -31,7 +32,7 @@ use nix::unistd::Pid;
 
 pub use account::{Account, we_are_root};
 pub use installation::{Installation, MAJORS};
-pub use options::Options;
+pub use options::{Options, PRELOAD};
 use watchdog::Watchdog;
 
 /// The only role a new cluster has; it is a superuser and needs no password.

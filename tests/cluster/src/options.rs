@@ -9,10 +9,14 @@ pub struct Options {
     lines: Vec<String>,
 }
 
+/// The environment variable that names the libraries which a server with default options preloads, orgscope among them: tests
+/// show the same beside others.
+pub const PRELOAD: &str = "ORGSCOPE_PRELOAD";
+
 impl Default for Options {
     /// orgscope preloaded, as a production server has it.
     fn default() -> Self {
-        Self { preload: Some("orgscope".into()), lines: Vec::new() }
+        Self::without_preload().preload(std::env::var(PRELOAD).as_deref().unwrap_or("orgscope"))
     }
 }
 
@@ -22,10 +26,10 @@ impl Options {
         Self { preload: None, lines: Vec::new() }
     }
 
-    /// Preloads these libraries instead, for example `"pgaudit,orgscope"`.
+    /// Preloads these libraries instead, for example `"pgaudit,orgscope"`. pgaudit then logs everything it can.
     pub fn preload(mut self, libraries: &str) -> Self {
         self.preload = Some(libraries.into());
-        self
+        if libraries.contains("pgaudit") { self.line("pgaudit.log = 'all'") } else { self }
     }
 
     /// Adds a line to the configuration, for example `"wal_level = logical"`.

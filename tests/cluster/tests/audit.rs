@@ -283,3 +283,18 @@ fn nobody_forges_the_record() {
     }
     assert_eq!(record(&world), [""; 0]);
 }
+
+/// Not on the registry either: statements that have nothing to do with orgscope would wait for it, or keep others waiting.
+#[test]
+fn an_access_leaves_no_lock_of_ours() {
+    let world = World::new("audit_locks");
+    let mut admin = world.superuser();
+    run(&mut admin, "CREATE TABLE ordinary ()");
+    run(&mut admin, "BEGIN; SELECT * FROM ticket; SELECT * FROM ordinary; INSERT INTO ordinary DEFAULT VALUES");
+    let locked = "SELECT DISTINCT relation::regclass FROM pg_locks WHERE pid = pg_backend_pid() AND relation >= 16384 ORDER BY 1";
+    let names = rows(&mut admin, locked);
+    assert!(
+        names.contains(&"ticket".to_owned()) && names.iter().all(|name| !name.starts_with("orgscope.")),
+        "{names:?}"
+    );
+}

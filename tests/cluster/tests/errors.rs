@@ -156,6 +156,83 @@ fn difference(without: &[Field], with: &[Field], what: &str) -> Vec<String> {
     different.map(|((field, a), (_, b))| format!("{what}: {field} is {b:?}, without orgscope {a:?}")).collect()
 }
 
+const TICKETS: &str = "
+    CREATE ROLE app LOGIN; CREATE ROLE dba LOGIN BYPASSRLS;
+    CREATE TABLE ticket (id int CONSTRAINT numbered PRIMARY KEY, title text NOT NULL, organization_id uuid NOT NULL);
+    CREATE TABLE comment (id int PRIMARY KEY, ticket_id int CONSTRAINT on_ticket REFERENCES ticket, organization_id uuid NOT NULL);
+    CREATE TABLE secret (id int, organization_id uuid NOT NULL);
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ticket, comment TO app, dba;
+    INSERT INTO ticket SELECT i, 't', 'aaaaaaaa-0000-7000-8000-000000000001' FROM generate_series(1, 3) i;
+    CREATE VIEW inverse AS SELECT 1 / (id - 2) AS of FROM ticket; GRANT SELECT ON inverse TO app, dba;
+    CREATE FUNCTION twice() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO ticket VALUES (1, 'x', 'aaaaaaaa-0000-7000-8000-000000000001'); END $$;
+    CREATE FUNCTION spy() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) FROM secret); END $$";
+
+/// What PostgreSQL itself says otherwise under row security, which hides values, and of a key of two columns.
+const ALIKE: &str = "
+    ALTER TABLE ticket ADD UNIQUE (organization_id, id);
+    ALTER TABLE comment DROP CONSTRAINT on_ticket,
+        ADD CONSTRAINT on_ticket FOREIGN KEY (organization_id, ticket_id) REFERENCES ticket (organization_id, id);
+    DO $$ DECLARE t text; BEGIN FOREACH t IN ARRAY ARRAY['ticket', 'comment', 'secret'] LOOP
+        EXECUTE format('ALTER TABLE %1$s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON %1$s USING (true)', t);
+        END LOOP; END $$";
+
+const SCOPED: &str = "CREATE EXTENSION orgscope;
+    INSERT INTO orgscope.organization (id, name, slug) VALUES ('aaaaaaaa-0000-7000-8000-000000000001', 'Acme', 'acme');
+    SELECT orgscope.enable_org_scoping(t::regclass) FROM unnest(ARRAY['ticket', 'comment', 'secret']) t";
+
+const ON_SCOPED: [&str; 19] = [
+    "SELECT * FROM ticket WHER id = 1",
+    "SELECT missing FROM ticket",
+    "SELECT 1 / (id - 2) FROM ticket",
+    "SELECT * FROM inverse",
+    "BEGIN; DECLARE c CURSOR FOR SELECT 1 / (id - 2) FROM ticket ORDER BY id; FETCH 1 FROM c; FETCH 1 FROM c",
+    "DO $$ DECLARE r record; BEGIN FOR r IN SELECT 1 / (id - 2) FROM ticket LOOP NULL; END LOOP; END $$",
+    "PREPARE p AS SELECT 1 / (id - $1) FROM ticket; EXECUTE p(2)",
+    "EXPLAIN ANALYZE SELECT 1 / (id - 2) FROM ticket",
+    "CREATE TEMP TABLE copied AS SELECT 1 / (id - 2) AS i FROM ticket",
+    "COPY (SELECT 1 / (id - 2) FROM ticket) TO '/dev/null'",
+    "UPDATE ticket SET title = 1 / (id - 2)",
+    "UPDATE ticket SET title = NULL",
+    "DELETE FROM ticket WHERE 1 / (id - 2) = 0",
+    "INSERT INTO ticket VALUES (1, 'x', 'aaaaaaaa-0000-7000-8000-000000000001')",
+    "SELECT twice()",
+    "DO $$ BEGIN PERFORM twice(); END $$",
+    "INSERT INTO comment VALUES (1, 99, 'aaaaaaaa-0000-7000-8000-000000000001')",
+    "DO $$ BEGIN UPDATE ticket SET id = 2 WHERE id = 1; END $$",
+    "SET LOCAL statement_timeout = 20; SELECT pg_sleep(1) FROM ticket",
+];
+
+const DENIED: [&str; 2] = ["SELECT * FROM secret", "SELECT spy()"];
+
+/// What goes on record, and what row security covers, fails as it does on an ordinary table.
+#[test]
+fn errors_on_scoped_tables_are_those_of_ordinary_ones() {
+    let plain = Cluster::start(&Options::without_preload()).unwrap();
+    let scoped = Cluster::start(&Options::default().line("orgscope.audit_durability = sync")).unwrap();
+    for cluster in [&plain, &scoped] {
+        run(&mut cluster.connect(SUPERUSER, "postgres").unwrap(), TICKETS);
+    }
+    run(&mut plain.connect(SUPERUSER, "postgres").unwrap(), ALIKE);
+    run(&mut scoped.connect(SUPERUSER, "postgres").unwrap(), SCOPED);
+    let mut differences = Vec::new();
+    for (role, more) in [(SUPERUSER, &[][..]), ("dba", &DENIED), ("app", &DENIED)] {
+        for sql in ON_SCOPED.iter().chain(more) {
+            let [without, with] = [&plain, &scoped].map(|cluster| {
+                let mut client = cluster.connect(role, "postgres").unwrap();
+                run(&mut client, &format!("BEGIN; SET LOCAL orgscope.current_org = '{A}'"));
+                failure(&mut client, sql.trim_start_matches("BEGIN; "))
+            });
+            differences.extend(difference(&without, &with, &format!("{role}: {sql}")));
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+    let mut admin = scoped.connect(SUPERUSER, "postgres").unwrap();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let seen = "SELECT DISTINCT role_name FROM orgscope.audit_log WHERE action = 'bypass_read' ORDER BY 1";
+    assert_eq!(rows(&mut admin, seen), ["app", "dba", "postgres"], "{SUPERUSER} owns the view");
+}
+
 /// The same through our own functions, which run others' SQL: a backfill expression and a table's own trigger.
 #[test]
 fn errors_of_the_users_code_pass_through_ours() {

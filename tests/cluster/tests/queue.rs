@@ -269,11 +269,17 @@ fn what_finds_no_room_goes_to_the_servers_log_and_is_counted() {
     for i in 0..40 {
         run(&mut dba, &format!("SELECT {i} FROM ticket"));
     }
+    let mut sync = world.connect_with("postgres", "-c orgscope.audit_durability=sync").unwrap();
+    let error = refused(&mut sync, "OS007", "SELECT * FROM comment");
+    assert_eq!(error.message(), "read of scoped table \"comment\" cannot be put on record");
+    let why = "orgscope.audit_durability is sync, and the audit queue has no room or is not there.";
+    assert_eq!(error.detail(), Some(why));
     run(&mut admin, "COMMIT; SELECT orgscope.flush_audit()");
     let recorded: usize =
         one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'").parse().unwrap();
     let logged: usize = one(&mut admin, "SELECT events_logged FROM orgscope.stats").parse().unwrap();
-    assert!(logged > 0 && recorded + logged == 40, "{recorded} recorded, {logged} logged");
+    // The one that was refused, and its refusal, are on record as well.
+    assert!(logged > 0 && recorded + logged == 42, "{recorded} recorded, {logged} logged");
     let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
     let lines: Vec<_> = log.lines().filter(|line| line.contains("orgscope audit: {")).collect();
     assert_eq!(lines.len(), logged);

@@ -41,6 +41,16 @@ fn writes_outside_row_security_are_recorded() {
     assert_eq!(rows(&mut world().superuser(), record), ["3|dba"]);
 }
 
+/// There is no queue, and no writer to wait for.
+#[test]
+fn a_synchronous_read_is_refused() {
+    let mut admin = world().superuser();
+    run(&mut admin, "UPDATE ticket SET title = title WHERE false; SET orgscope.audit_durability = sync");
+    refused(&mut admin, "OS007", COUNT);
+    run(&mut admin, "SET orgscope.audit_durability = async");
+    assert_eq!(one(&mut admin, COUNT), "5");
+}
+
 #[test]
 fn the_context_still_ends_with_its_transaction() {
     let mut app = world().app();

@@ -36,7 +36,7 @@ DELETE FROM orgscope.audit_seal;
 SET orgscope.reason = 'retention';
 SELECT orgscope.purge_audit_log('infinity') > 0 AS purged;
 SELECT organization_id, action, operation, row_count > 0 AS rows, role_name, reason, detail -> 'verified' ->> 'verdict' AS verified
-FROM orgscope.audit_log WHERE action <> 'denied' AND organization_id IN ('11111111-1111-7111-8111-111111111111', '22222222-2222-7222-8222-222222222222') ORDER BY 1;
+FROM orgscope.audit_log WHERE action = 'lifecycle' AND organization_id IN ('11111111-1111-7111-8111-111111111111', '22222222-2222-7222-8222-222222222222') ORDER BY 1;
 RESET orgscope.reason;
 SELECT bool_and(verdict = 'ok') AS ok FROM orgscope.verify_audit(NULL);
 DROP TABLE receipt;

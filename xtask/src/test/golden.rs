@@ -49,6 +49,13 @@ pub fn run(accept: bool) -> Result<Vec<Outcome>> {
     Ok(vec![STORIES.run(&cluster, accept)?, SPECS.run(&cluster, accept)?])
 }
 
+/// The stories beside other libraries, which have their extensions in the same database. They print what they print without.
+pub fn beside(suite: &'static str, libraries: &str, extensions: &'static str) -> Result<Outcome> {
+    let start = || Cluster::start(&Options::default().preload(libraries));
+    let cluster = step::work(&format!("start a cluster that preloads {libraries}"), start)?;
+    Kind { suite, prepare: extensions, ..STORIES }.run(&cluster, false)
+}
+
 impl Kind {
     fn run(&self, cluster: &Cluster, accept: bool) -> Result<Outcome> {
         let tests = self.tests()?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::count::Count;
-use super::{Outcome, Shared, golden, postgres, schemas, suites};
+use super::{Outcome, Shared, golden, pgaudit, postgres, schemas, suites};
 use crate::major::Major;
 use crate::{pgrx, setup};
 
@@ -32,9 +32,10 @@ pub fn run(options: &Options) -> Result<()> {
     let first = ["fmt", "xtask", "pg16", "schemas"];
     let wants = |suite: &str| options.shared.wants(suite) && (options.first || !first.contains(&suite));
     let mut outcomes = suites::before_install(major, &wants, options.first)?;
-    let after: [Suite; 4] = [
+    let after: [Suite; 5] = [
         ("golden", &|| golden::run(options.shared.accept)),
         ("cluster", &|| Ok(vec![suites::cluster(major)?])),
+        ("pgaudit", &|| counted("pgaudit", pgaudit::run(major))),
         ("schemas", &|| counted("schemas", schemas::run())),
         ("postgres", &|| counted("postgres", postgres::run())),
     ];

@@ -74,6 +74,12 @@ impl World {
         world
     }
 
+    /// The same database on a standby. It lives as long as the process.
+    pub fn standby(&self, options: &Options) -> Self {
+        let cluster: &'static Cluster = Box::leak(Box::new(self.cluster.standby(options).unwrap()));
+        Self { cluster, database: self.database.clone() }
+    }
+
     /// An empty database of the same cluster.
     pub fn beside(&self, database: &str) -> Self {
         Self::empty(self.cluster, database)
