@@ -1,6 +1,6 @@
 //! DDL that weakens what is scoped, where nobody can or may be stopped: on record in the same transaction.
 
-use super::writes::{advance, qualified};
+use super::writes::{advance, note_own, qualified};
 use crate::settings::{self, ACTOR, REASON};
 use crate::{pg, spi};
 use pgrx::pg_sys;
@@ -35,6 +35,7 @@ pub fn record(operation: &str, table: Option<pg_sys::Oid>, detail: &serde_json::
     ];
     pg::as_superuser(|| {
         advance();
+        note_own("ddl", 1);
         spi::execute(INSERT, &args);
     });
 }

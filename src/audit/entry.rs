@@ -1,6 +1,6 @@
 //! Rows of the log that are noted in this backend until a transaction can write them: break-glass, administration.
 
-use super::writes::advance;
+use super::writes::{advance, note_own};
 use crate::context::value::Org;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, boundary, raw};
@@ -142,6 +142,7 @@ pub fn write(entries: &[Entry]) {
     pg::as_superuser(|| {
         advance();
         for entry in entries {
+            note_own(entry.action, entry.events);
             let (org, events) = (entry.org.map(|o| Uuid::from_bytes(o).to_string()), entry.events.to_string());
             let detail = entry.detail.as_ref().map(ToString::to_string);
             spi::execute(

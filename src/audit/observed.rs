@@ -2,7 +2,7 @@
 //! commits. What was seen in a transaction that rolled back, or could not write, is written by the session's next one
 //! that commits and can; a session that has none any more takes it along.
 
-use super::writes::{advance, qualified};
+use super::writes::{advance, note_own, qualified};
 use crate::context::value::Org;
 use crate::pg::{self, Backend, entry};
 use crate::settings::{self, ACTOR, REASON};
@@ -167,6 +167,7 @@ fn flush() {
     pg::as_superuser(|| {
         advance();
         for note in &notes {
+            note_own("observed", note.events);
             let org = note.org.map(|o| Uuid::from_bytes(o).to_string());
             let rows = (note.rows > 0).then(|| note.rows.to_string());
             let events = note.events.to_string();

@@ -37,6 +37,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
             let verdicts = Value::from_iter(chains.iter().map(verify::verdict_now)).to_string();
             let names = list(chains.iter().map(uuid_text));
             crate::audit::writes::advance();
+            crate::audit::writes::note_own("lifecycle", chains.len() as u64);
             let args = [
                 Some(before),
                 Some(names.as_str()),

@@ -6,6 +6,7 @@
 mod count;
 mod golden;
 mod major;
+mod monitoring;
 mod postgres;
 mod report;
 mod schemas;
@@ -30,8 +31,8 @@ use report::{Recorded, Run};
 const ALL: &str = "all";
 
 /// As they are run; `golden` stands for the two that compare printed output.
-const SUITES: [&str; 10] =
-    ["fmt", "xtask", "pg16", "clippy", "pure", "pg_test", "golden", "cluster", "schemas", "postgres"];
+const SUITES: [&str; 11] =
+    ["fmt", "xtask", "pg16", "clippy", "pure", "pg_test", "golden", "cluster", "schemas", "monitoring", "postgres"];
 
 #[derive(clap::Args)]
 pub struct Options {
