@@ -78,7 +78,7 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
         return Ok(folder);
     }
     let download = tempfile::tempdir_in(made(project::tools())?)?;
-    let mut fetch = || {
+    let fetch = || {
         let mut command = Command::new("apt-get");
         step::run(
             "apt-download",

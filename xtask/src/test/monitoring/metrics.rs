@@ -21,12 +21,6 @@ pub fn yielded(queries: &str) -> BTreeSet<String> {
     metrics
 }
 
-/// Metrics of orgscope that a text names.
-pub fn named(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("orgscope_")).map(str::to_owned).collect()
-}
-
 /// The queries of a dashboard's panels.
 pub fn expressions(dashboard: &serde_json::Value) -> Vec<&str> {
     let panels = dashboard["panels"].as_array().into_iter().flatten();
@@ -50,6 +44,12 @@ mod tests {
 
     fn read(path: &str) -> String {
         std::fs::read_to_string(project::path(path)).unwrap()
+    }
+
+    /// Metrics of orgscope that a text names.
+    fn named(text: &str) -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("orgscope_")).map(str::to_owned).collect()
     }
 
     #[test]

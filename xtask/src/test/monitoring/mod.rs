@@ -23,7 +23,7 @@ const SCENE: &str = "
     CREATE ROLE dba LOGIN BYPASSRLS; CREATE ROLE app LOGIN;
     INSERT INTO orgscope.organization (id, name, slug, is_active) VALUES
         ('aaaaaaaa-0000-7000-8000-000000000001', 'Secretive', 'secretive', true),
-        ('bbbbbbbb-0000-7000-8000-000000000002', 'Hushed', 'hushed', false);
+        ('bbbbbbbb-0000-7000-8000-000000000002', 'Taciturn', 'taciturn', false);
     CREATE TABLE ticket (id int, organization_id uuid);
     GRANT ALL ON ticket TO dba, app;
     SELECT orgscope.enable_org_scoping('public.ticket');
@@ -117,7 +117,7 @@ fn judge(before: &str, after: &str) -> Result<()> {
         let value = read(after, name, "")?;
         ensure!((least..=most).contains(&value), "{name} is {value}");
     }
-    let told = ["ecretive", "ushed", "aaaaaaaa", "bbbbbbbb"].into_iter().find(|text| after.contains(text));
+    let told = ["ecretive", "aciturn", "aaaaaaaa", "bbbbbbbb"].into_iter().find(|text| after.contains(text));
     ensure!(told.is_none(), "the scrape tells of an organization: {told:?}");
     Ok(())
 }
