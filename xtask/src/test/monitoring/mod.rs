@@ -6,6 +6,7 @@ mod service;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -32,12 +33,23 @@ const SCENE: &str = "
 pub fn run() -> Result<Outcome> {
     let started = Instant::now();
     let exporter = setup::unpacked("prometheus-postgres-exporter")?.join("usr/bin/prometheus-postgres-exporter");
-    let prometheus = setup::unpacked("prometheus")?.join("usr/bin/prometheus");
-    let result = step::work("monitoring: exporter, Prometheus and alerts", || watch(&exporter, &prometheus));
+    let programs = setup::unpacked("prometheus")?.join("usr/bin");
+    let mut promtool = Command::new(programs.join("promtool"));
+    promtool.args(["test", "rules"]).arg(project::path("tests/monitoring/alerts.yml"));
+    let alerts = step::run("alerts", "monitoring: when the alerts come", &mut promtool)?;
+    if !alerts.success {
+        alerts.print_failure()?;
+    }
+    let prometheus = programs.join("prometheus");
+    let result = step::work("monitoring: exporter, Prometheus and dashboard", || watch(&exporter, &prometheus));
     if let Err(problem) = &result {
         println!("  monitoring: {problem:#}");
     }
-    Ok(Outcome { suite: "monitoring", count: Count::whole(result.is_ok()), seconds: started.elapsed().as_secs_f64() })
+    Ok(Outcome {
+        suite: "monitoring",
+        count: Count::whole(alerts.success) + Count::whole(result.is_ok()),
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
 fn watch(exporter: &Path, prometheus: &Path) -> Result<()> {
