@@ -39,6 +39,7 @@ extension_sql_file!("../sql/install/60_drift.sql", name = "drift", requires = ["
 extension_sql_file!("../sql/install/65_history.sql", name = "history", requires = ["drift"]);
 extension_sql_file!("../sql/install/70_break_glass.sql", name = "break_glass", requires = ["audit"]);
 extension_sql_file!("../sql/install/75_administration.sql", name = "administration", requires = ["audit"]);
+extension_sql_file!("../sql/install/80_stats.sql", name = "stats", requires = ["chain"]);
 extension_sql_file!("../sql/install/90_grants.sql", name = "grants", finalize);
 
 /// A table of contents: each module knows what it needs from PostgreSQL.

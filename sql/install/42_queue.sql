@@ -14,10 +14,4 @@ COMMENT ON FUNCTION orgscope.flush_audit() IS
     'returns when every event that was queued before it in this database is in orgscope.audit_log';
 
 CREATE FUNCTION orgscope.audit_queue_state() RETURNS text LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'orgscope_audit_queue_state';
-COMMENT ON FUNCTION orgscope.audit_queue_state() IS 'what orgscope.stats shows, as JSON; NULL without the library in shared_preload_libraries';
-
-CREATE VIEW orgscope.stats AS
-    SELECT * FROM pg_catalog.jsonb_to_record(orgscope.audit_queue_state()::jsonb)
-        AS s (events_queued bigint, events_written bigint, events_logged bigint, places_used integer, places integer);
-COMMENT ON VIEW orgscope.stats IS
-    'the audit queue of the whole server: events queued, written to audit logs, and those that went to the server''s log instead';
+COMMENT ON FUNCTION orgscope.audit_queue_state() IS 'what orgscope.stats shows of the queue, as JSON; NULL without the library in shared_preload_libraries';

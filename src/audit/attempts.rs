@@ -87,6 +87,16 @@ fn record_as_rolled_back(attempts: Vec<Attempt>) {
     }
 }
 
+/// Those whose rows are on record in the transaction that has committed.
+fn count_written(attempts: &[Attempt]) {
+    let written: u64 = attempts.iter().filter(|a| a.begun == 0).map(|a| a.statements).sum();
+    if written > 0 {
+        let mut events = queue::ByKind::default();
+        events[queue::kind_of("bypass_write")] = written;
+        queue::count(&events);
+    }
+}
+
 fn record_without_rows(attempts: Vec<Attempt>) {
     for attempt in attempts.iter().filter(|a| a.begun != 0) {
         queue::push_many(&attempt.event, attempt.statements, attempt.rows);
@@ -100,7 +110,10 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
     let attempts = ATTEMPTS.with(std::mem::take);
     match event {
         pg_sys::XactEvent::XACT_EVENT_ABORT => record_as_rolled_back(attempts),
-        _ => record_without_rows(attempts),
+        _ => {
+            count_written(&attempts);
+            record_without_rows(attempts);
+        }
     }
 }
 

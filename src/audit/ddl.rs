@@ -1,6 +1,6 @@
 //! DDL that weakens what is scoped, where nobody can or may be stopped: on record in the same transaction.
 
-use super::writes::{note_unsealed, qualified};
+use super::writes::{note_own, qualified};
 use crate::settings::{self, ACTOR, REASON};
 use crate::{pg, spi};
 use pgrx::pg_sys;
@@ -34,7 +34,7 @@ pub fn record(operation: &str, table: Option<pg_sys::Oid>, detail: &serde_json::
         Some(&detail),
     ];
     pg::as_superuser(|| {
-        note_unsealed();
+        note_own("ddl", 1);
         spi::execute(INSERT, &args);
     });
 }

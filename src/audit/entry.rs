@@ -2,7 +2,7 @@
 
 use super::event::Event;
 use super::queue;
-use super::writes::note_unsealed;
+use super::writes::note_own;
 use crate::context::value::Org;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, boundary, raw};
@@ -155,8 +155,8 @@ pub fn write(entries: &[Entry]) {
     // SAFETY: this backend's own identity.
     let login = pg::role_name(unsafe { pg_sys::GetAuthenticatedUserId() });
     pg::as_superuser(|| {
-        note_unsealed();
         for entry in entries {
+            note_own(entry.action, entry.events);
             let (org, events) = (entry.org.map(|o| Uuid::from_bytes(o).to_string()), entry.events.to_string());
             let detail = entry.detail.as_ref().map(ToString::to_string);
             spi::execute(

@@ -2,7 +2,7 @@
 //! commits. What was seen in a transaction that rolled back, or could not write, is written by the session's next one
 //! that commits and can; a session that has none any more takes it along.
 
-use super::writes::{note_unsealed, qualified};
+use super::writes::{note_own, qualified};
 use crate::context::value::Org;
 use crate::pg::{self, Backend, entry};
 use crate::settings::{self, ACTOR, REASON};
@@ -165,8 +165,8 @@ fn flush() {
     // SAFETY: no portal is left that lends its snapshot. An error is the transaction's, which releases it.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
     pg::as_superuser(|| {
-        note_unsealed();
         for note in &notes {
+            note_own("observed", note.events);
             let org = note.org.map(|o| Uuid::from_bytes(o).to_string());
             let rows = (note.rows > 0).then(|| note.rows.to_string());
             let events = note.events.to_string();

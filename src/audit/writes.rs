@@ -3,7 +3,7 @@
 
 use super::attempts;
 use super::event as audit;
-use super::queue;
+use super::queue::{self, ByKind};
 use crate::context::value::Org;
 use crate::pg::{self, Backend};
 use crate::settings::{self, ACTOR, REASON};
@@ -122,6 +122,11 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, t
      WHERE $10 OPERATOR(pg_catalog.=) 'true' OR EXISTS (SELECT FROM orgscope.scoped_table s \
          WHERE pg_catalog.format('%I.%I', s.schema_name, s.table_name) OPERATOR(pg_catalog.=) $2)";
 
+/// These events are written down by this transaction itself. Those of a savepoint that is taken back are counted too.
+pub(super) fn note_own(action: &str, events: u64) {
+    OWN.with(|own| own.get_or_insert_default()[queue::kind_of(action)] += events);
+}
+
 /// Adds a row for each event, organization and number of rows of one statement.
 ///
 /// Only a superuser's writes are believed for a table that is not in the registry: anybody may put our triggers on a
@@ -182,11 +187,13 @@ pub(super) fn quoted(schema: &str, table: &str) -> String {
     pg::text_of(unsafe { pg_sys::quote_qualified_identifier(schema, table) }).unwrap_or_default()
 }
 
-/// Whether this transaction has written audit rows itself.
-static UNSEALED: Backend<bool> = Backend::new(false);
+/// What is in the audit rows that this transaction has written itself, if it has written any. Bypassing writes are counted
+/// where it is known which of them were taken back.
+static OWN: Backend<Option<ByKind>> = Backend::new(None);
 
-pub fn note_unsealed() {
-    UNSEALED.with(|unsealed| *unsealed = true);
+/// Audit rows are written, of events that are counted elsewhere.
+fn note_unsealed() {
+    OWN.with(|own| _ = own.get_or_insert_default());
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
@@ -194,9 +201,12 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         return;
     }
     COUNTS.with(Vec::clear);
-    let unsealed = UNSEALED.with(std::mem::take);
-    if unsealed && event == pg_sys::XactEvent::XACT_EVENT_COMMIT && !queue::writer::is_this() {
-        queue::note_unsealed();
+    let own = OWN.with(Option::take);
+    if let Some(own) = own
+        && event == pg_sys::XactEvent::XACT_EVENT_COMMIT
+        && !queue::writer::is_this()
+    {
+        queue::note_unsealed(&own);
     }
 }
 

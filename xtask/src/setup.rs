@@ -70,6 +70,40 @@ pub fn require(package: &str) -> Result<()> {
     install_packages(&missing_packages(vec![package.to_owned()])?)
 }
 
+/// A package's files in a folder below the target folder, for a program that only a test runs: its configuration, its account
+/// and above all its service stay away from the machine.
+pub fn unpacked(package: &str) -> Result<PathBuf> {
+    let folder = project::tools().join(package);
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let download = tempfile::tempdir_in(made(project::tools())?)?;
+    let fetch = || {
+        let mut command = Command::new("apt-get");
+        step::run(
+            "apt-download",
+            &format!("download {package}"),
+            command.args(["download", package]).current_dir(&download),
+        )
+    };
+    if !fetch()?.success {
+        let mut update = apt_get()?;
+        step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+        fetch()?.required()?;
+    }
+    let file = fs::read_dir(&download)?.next().context("apt-get has downloaded nothing")??.path();
+    let files = download.path().join("files");
+    let mut unpack = Command::new("dpkg-deb");
+    step::run("unpack", &format!("unpack {package}"), unpack.arg("--extract").arg(file).arg(&files))?.required()?;
+    fs::rename(files, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn made(folder: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// A PostgreSQL from elsewhere, which `PG_CONFIG` names, has no packages.
 fn packages(major: &Major, pg_config: &Path) -> Vec<String> {
     let mut packages: Vec<String> = TOOLS.iter().map(|&package| package.to_owned()).collect();

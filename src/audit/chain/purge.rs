@@ -5,7 +5,7 @@
 use super::cursor::{Cursor, View, connected};
 use super::link::{Chain, Organization};
 use super::{list, seal, uuid_text, verify};
-use crate::audit::{immutable, partitions, writes::note_unsealed};
+use crate::audit::{immutable, partitions, writes::note_own};
 use crate::error::Error;
 use crate::settings::{self, ACTOR, REASON};
 use crate::{pg, spi};
@@ -40,7 +40,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
             let verdicts = verdicts(&chains).to_string();
             let names = list(chains.iter().map(|c| uuid_text(&c.organization)));
             let installations = list(chains.iter().map(|c| c.installation));
-            note_unsealed();
+            note_own("lifecycle", chains.len() as u64);
             let args = [
                 Some(before),
                 Some(names.as_str()),

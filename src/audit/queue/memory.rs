@@ -3,11 +3,12 @@
 //! A process may be killed at any instruction, and the memory outlives it. So a place is filled first and then declared
 //! full, and whoever reads it after a crash checks its sum.
 
+use super::kind::ByKind;
 use crate::audit::event::Counts;
 
 /// Longest event, as JSON.
 pub const LONGEST: usize = 4096 - size_of::<Place>();
-const MAGIC: u64 = u64::from_le_bytes(*b"orgscop1");
+const MAGIC: u64 = u64::from_le_bytes(*b"orgscop2");
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -27,6 +28,8 @@ pub struct Totals {
     pub written: u64,
     /// Neither queued nor written: only in the server's log, if that took them.
     pub logged: u64,
+    /// All of these, and what transactions have written into the log themselves.
+    pub by_kind: ByKind,
 }
 
 #[repr(u32)]
@@ -247,6 +250,11 @@ impl<'a> Queue<'a> {
         self.used().iter().any(|p| !p.is(State::Free) && p.database == database && p.first <= at)
     }
 
+    /// When the first event came that waits, for whatever database.
+    pub fn oldest(&self) -> Option<i64> {
+        self.used().iter().filter(|p| !p.is(State::Free)).map(|p| p.first).min()
+    }
+
     /// Whether a writer should hurry.
     pub fn is_half_full(&self) -> bool {
         self.header.used as usize > self.places.len() / 2
@@ -332,7 +340,12 @@ mod tests {
         assert_eq!(q.push(1, b"a", once(15)), Pushed::Full);
         q.confirm(1, 99);
         assert_eq!((q.push(1, b"a", once(16)), q.take(1, 100).len(), q.waiting()), (Pushed::New, 1, 2));
-        assert_eq!(*q.totals(), Totals { queued: 5, written: 3, logged: 0 });
+        assert_eq!((q.oldest(), *q.totals()), (Some(12), Totals { queued: 5, written: 3, ..Totals::default() }));
+        q.recover(2, None);
+        q.take(2, 101);
+        q.confirm(1, 100);
+        q.confirm(2, 101);
+        assert_eq!(q.oldest(), None);
     }
 
     #[test]
@@ -356,10 +369,12 @@ mod tests {
             q.push(1, name, once(1));
         }
         q.texts[1][0] = b'x';
+        q.totals().by_kind[2] = 7;
         let mut new = memory(8);
         let mut larger = queue(&mut new, 8);
         larger.adopt(&reopened(&mut old));
         assert_eq!(larger.take(1, 1).iter().map(|t| t.json.as_slice()).collect::<Vec<_>>(), [b"a", b"c"]);
+        assert_eq!(larger.totals().by_kind[2], 7);
         let mut tiny = memory(1);
         let mut smaller = queue(&mut tiny, 1);
         smaller.adopt(&reopened(&mut old));

@@ -3,6 +3,7 @@
 //!
 //! What cannot wait (the queue is full, a standby, no library preloaded) goes to the server's log, and is counted.
 
+mod kind;
 pub mod memory;
 mod shared;
 pub mod writer;
@@ -13,7 +14,8 @@ use crate::pg_function;
 use memory::{LONGEST, Queue};
 use pgrx::pg_sys;
 
-pub use shared::wait_for_writer;
+pub use kind::{ByKind, kind_of};
+pub use shared::{count, wait_for_writer};
 
 pg_function! {
     /// `orgscope.flush_audit() → void`: returns when all that was queued before it in this database is written.
@@ -29,15 +31,23 @@ pg_function! {
 pg_function! {
     /// `orgscope.audit_queue_state() → jsonb` as text; NULL without the library preloaded.
     fn orgscope_audit_queue_state(_call) {
-        let state = with(|queue| {
-            let totals = *queue.totals();
-            serde_json::json!({
-                "events_queued": totals.queued, "events_written": totals.written, "events_logged": totals.logged,
-                "places_used": queue.waiting(), "places": queue.capacity(),
-            })
-        });
-        Ok(state.map(|state| text_datum(&state.to_string())))
+        // SAFETY: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        Ok(with(|queue| state(queue, now)).map(|state| text_datum(&state.to_string())))
     }
+}
+
+fn state(queue: &mut Queue, now: i64) -> serde_json::Value {
+    let totals = *queue.totals();
+    let mut state = serde_json::json!({
+        "events_queued": totals.queued, "events_written": totals.written, "events_logged": totals.logged,
+        "places_used": queue.waiting(), "places": queue.capacity(),
+        "oldest_waiting_seconds": queue.oldest().map(|at| (now - at).max(0) as f64 / 1e6),
+    });
+    for (kind, events) in kind::KINDS.into_iter().zip(totals.by_kind) {
+        state[kind] = events.into();
+    }
+    state
 }
 
 pub fn init() {
@@ -54,13 +64,9 @@ pub fn push(event: &Event, rows: Option<u64>) -> bool {
 /// The same for equal events that were counted already.
 pub fn push_many(event: &Event, events: u64, rows: Option<u64>) -> bool {
     let (counts, json) = (Counts::now(events, rows), event.encode(LONGEST));
-    let queued = if is_standby() {
-        shared::count_logged(counts.events);
-        false
-    } else {
-        // SAFETY: a plain global.
-        shared::push(unsafe { pg_sys::MyDatabaseId }.to_u32(), &json, counts)
-    };
+    // SAFETY: a plain global.
+    let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+    let queued = shared::push((!is_standby()).then_some(database), kind_of(&event.action), &json, counts);
     if !queued {
         log(&json, counts);
     }
@@ -73,10 +79,10 @@ pub fn is_standby() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// This backend has committed audit rows of its own, which a writer is to seal.
-pub fn note_unsealed() {
+/// This backend has committed audit rows of its own, of these events, which a writer is to seal.
+pub fn note_unsealed(events: &ByKind) {
     // SAFETY: a plain global.
-    shared::note_unsealed(unsafe { pg_sys::MyDatabaseId }.to_u32());
+    shared::note_unsealed(unsafe { pg_sys::MyDatabaseId }.to_u32(), events);
 }
 
 /// One line of JSON for whoever collects the server's log.

@@ -3,6 +3,7 @@
 //! The file is mapped by the postmaster, so all processes have it at the same address. Locks and latches live in
 //! PostgreSQL's own shared memory, which is made anew after a crash: no lock outlives its holder.
 
+use super::kind::ByKind;
 use super::memory::{self, Pushed, Queue};
 use crate::audit::event::Counts;
 use crate::pg::{Backend, entry};
@@ -160,9 +161,15 @@ fn with_control<R>(f: impl FnOnce(&mut Control, &mut Queue) -> R) -> Option<R> {
     with(|queue| f(unsafe { &mut *control }, queue))
 }
 
-/// False when there was no room for the event. A writer comes by itself before long; it is woken when it had better hurry.
-pub fn push(database: u32, json: &[u8], counts: Counts) -> bool {
+/// False when there was no room for the event, or when it has no database to wait for. A writer comes by itself before long;
+/// it is woken when it had better hurry.
+pub fn push(database: Option<u32>, kind: usize, json: &[u8], counts: Counts) -> bool {
     let pushed = with_control(|control, queue| {
+        queue.totals().by_kind[kind] += counts.events;
+        let Some(database) = database else {
+            queue.totals().logged += counts.events;
+            return (false, std::ptr::null_mut());
+        };
         let pushed = queue.push(database, json, counts);
         match pushed {
             Pushed::Full => queue.totals().logged += counts.events,
@@ -175,12 +182,6 @@ pub fn push(database: u32, json: &[u8], counts: Counts) -> bool {
     set(latch);
     queued
 }
-
-/// Events that never came to the queue went to the server's log.
-pub fn count_logged(events: u64) {
-    with(|queue| queue.totals().logged += events);
-}
-
 /// Somebody waits for what is queued.
 fn hurry(database: u32) {
     set(with_control(|control, _| control.latch(database, true)).unwrap_or(std::ptr::null_mut()));
@@ -298,9 +299,19 @@ pub fn wait_for_writer(database: u32, limit: Option<std::time::Duration>) -> boo
     in_time
 }
 
-/// A transaction has committed audit rows of its own.
-pub fn note_unsealed(database: u32) {
-    let latch = with_control(|control, _| {
+/// Events that are in the log already.
+pub fn count(events: &ByKind) {
+    with(|queue| add(queue, events));
+}
+
+fn add(queue: &mut Queue, events: &ByKind) {
+    queue.totals().by_kind.iter_mut().zip(events).for_each(|(total, n)| *total += n);
+}
+
+/// A transaction has committed audit rows of its own, of these events.
+pub fn note_unsealed(database: u32, events: &ByKind) {
+    let latch = with_control(|control, queue| {
+        add(queue, events);
         if control.unsealed.contains(&database) {
             return std::ptr::null_mut();
         }

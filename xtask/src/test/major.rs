@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::count::Count;
-use super::{Outcome, Shared, golden, pgaudit, postgres, schemas, suites};
+use super::{Outcome, Shared, golden, monitoring, pgaudit, postgres, schemas, suites};
 use crate::major::Major;
 use crate::{pgrx, setup};
 
@@ -29,14 +29,15 @@ type Suite<'a> = (&'static str, &'a dyn Fn() -> Result<Vec<Outcome>>);
 pub fn run(options: &Options) -> Result<()> {
     let major = Major::numbered(options.pg)?;
     setup::run_for(major)?;
-    let first = ["fmt", "xtask", "pg16", "schemas"];
+    let first = ["fmt", "xtask", "pg16", "schemas", "monitoring"];
     let wants = |suite: &str| options.shared.wants(suite) && (options.first || !first.contains(&suite));
     let mut outcomes = suites::before_install(major, &wants, options.first)?;
-    let after: [Suite; 5] = [
+    let after: [Suite; 6] = [
         ("golden", &|| golden::run(options.shared.accept)),
         ("cluster", &|| Ok(vec![suites::cluster(major)?])),
         ("pgaudit", &|| counted("pgaudit", pgaudit::run(major))),
         ("schemas", &|| counted("schemas", schemas::run())),
+        ("monitoring", &|| counted("monitoring", monitoring::run())),
         ("postgres", &|| counted("postgres", postgres::run())),
     ];
     let after: Vec<_> = after.into_iter().filter(|(suite, _)| wants(suite)).collect();

@@ -6,6 +6,7 @@
 mod count;
 mod golden;
 mod major;
+mod monitoring;
 mod pgaudit;
 mod postgres;
 mod report;
@@ -31,8 +32,20 @@ use report::{Recorded, Run};
 const ALL: &str = "all";
 
 /// As they are run; `golden` stands for the two that compare printed output.
-const SUITES: [&str; 11] =
-    ["fmt", "xtask", "pg16", "clippy", "pure", "pg_test", "golden", "cluster", "pgaudit", "schemas", "postgres"];
+const SUITES: [&str; 12] = [
+    "fmt",
+    "xtask",
+    "pg16",
+    "clippy",
+    "pure",
+    "pg_test",
+    "golden",
+    "cluster",
+    "pgaudit",
+    "schemas",
+    "monitoring",
+    "postgres",
+];
 
 #[derive(clap::Args)]
 pub struct Options {

@@ -1,0 +1,23 @@
+-- stats: what an alert needs. Behaviour: src/audit/queue/.
+
+CREATE VIEW orgscope.stats AS
+    SELECT s.*,
+           w.at AS last_batch_at,
+           (SELECT e.sealed_at FROM orgscope.audit_seal e ORDER BY e.installation DESC, e.last_id DESC LIMIT 1) AS last_seal_at,
+           -- Behind the last row that this installation has sealed, so that each partition is asked for one row of its primary
+           -- key.
+           (SELECT l.at FROM orgscope.audit_log l
+            WHERE l.id > (SELECT GREATEST(
+                      (SELECT max(e.last_id) FROM orgscope.audit_seal e WHERE e.installation = q.seqstart),
+                      (SELECT max(c.last_id) FROM orgscope.audit_checkpoint c WHERE c.installation = q.seqstart), q.seqstart - 1)
+                  FROM pg_catalog.pg_sequence q WHERE q.seqrelid = 'orgscope.audit_log_id_seq'::regclass)
+            ORDER BY l.id LIMIT 1) AS unsealed_since,
+           (SELECT count(*) FROM orgscope.organization WHERE is_active) AS organizations_active,
+           (SELECT count(*) FROM orgscope.organization WHERE NOT is_active) AS organizations_suspended
+    FROM orgscope.audit_writer w
+    LEFT JOIN pg_catalog.jsonb_to_record(orgscope.audit_queue_state()::jsonb)
+        AS s (events_queued bigint, events_written bigint, events_logged bigint, places_used integer, places integer,
+              oldest_waiting_seconds double precision, bypass_read bigint, bypass_write bigint, denied bigint, observed bigint,
+              ddl bigint, privilege bigint, setting bigint, break_glass bigint, lifecycle bigint, other bigint) ON true;
+COMMENT ON VIEW orgscope.stats IS
+    'for monitoring, readable by pg_monitor. Of the whole server: the audit queue, and events by action since its file was made, queued or not. Of this database, from last_batch_at on: the writer''s last batch, the last seal, the first audit row behind it, organizations';
