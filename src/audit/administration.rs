@@ -8,7 +8,7 @@
 use super::entry::{self as log, Entry};
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
-use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT};
+use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT, ordinal};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
@@ -33,11 +33,11 @@ struct Watched {
 impl Watched {
     fn now() -> Self {
         let rules = [
-            CONTEXT_LIFETIME.get() as c_int,
-            CONTEXT_CHANGE.get() as c_int,
-            REQUIRE_CONTEXT.get() as c_int,
-            DRIFT.get() as c_int,
-            NEW_TABLES.get() as c_int,
+            ordinal(&CONTEXT_LIFETIME),
+            ordinal(&CONTEXT_CHANGE),
+            ordinal(&REQUIRE_CONTEXT),
+            ordinal(&DRIFT),
+            ordinal(&NEW_TABLES),
         ];
         // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
         unsafe { Self { role: raw::GetOuterUserId(), replication: pg_sys::SessionReplicationRole, rules } }
@@ -184,7 +184,9 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 }
 
 fn flush() {
-    look();
+    if is_changed() {
+        look();
+    }
     // SAFETY: a backend-local flag.
     if STATE.with(|s| s.notes.is_empty()) || unsafe { pg_sys::XactReadOnly } {
         return;

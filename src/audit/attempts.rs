@@ -92,7 +92,7 @@ fn record_without_rows(attempts: Vec<Attempt>) {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    if !pg::ends_transaction(event) {
+    if ATTEMPTS.with(|attempts| attempts.is_empty()) || !pg::ends_transaction(event) {
         return;
     }
     let attempts = ATTEMPTS.with(std::mem::take);

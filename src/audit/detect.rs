@@ -9,7 +9,7 @@ use super::queue;
 use super::writes::qualified;
 use crate::error::Error;
 use crate::guard::table_name;
-use crate::pg::{self, Backend, entry};
+use crate::pg::{self, Backend, entry, raw};
 use crate::scope::is_being_scoped;
 use crate::settings::{AUDIT_DURABILITY, AUDIT_READS, AUDIT_TIMEOUT, BYPASS, Bypass, Durability};
 use crate::spi;
@@ -132,7 +132,7 @@ const WRITES: [(u64, &str); 3] = [
 /// Whether row security does not hold the role that an access is checked for, by default the current one.
 fn is_outside(check_as: pg_sys::Oid) -> bool {
     // SAFETY: reads a plain global.
-    let role = if check_as == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { check_as };
+    let role = if check_as == pg_sys::InvalidOid { unsafe { raw::GetUserId() } } else { check_as };
     if let Some(known) = ROLES.with(|roles| roles.iter().find(|(r, _)| *r == role).map(|(_, outside)| *outside)) {
         return known;
     }

@@ -37,7 +37,7 @@ pub fn keep(chain: &Chain, seal: &Seal) {
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if pg::ends_transaction(event) {
+    if !LINES.with(|lines| lines.is_empty()) && pg::ends_transaction(event) {
         let lines = LINES.with(std::mem::take);
         // A prepared transaction has no later moment in this backend.
         if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
