@@ -168,12 +168,15 @@ pub fn announce_drop() {
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT};
-    if event == XACT_EVENT_PRE_COMMIT && !in_parallel_worker() {
-        entry(|| {
-            flush();
-            Ok(())
-        });
-    } else if pg::ends_transaction(event) {
+    let noted = STATE.with(|s| !s.notes.is_empty());
+    if event == XACT_EVENT_PRE_COMMIT {
+        if (noted || is_changed()) && !in_parallel_worker() {
+            entry(|| {
+                flush();
+                Ok(())
+            });
+        }
+    } else if noted && pg::ends_transaction(event) {
         STATE.with(|s| {
             if std::mem::take(&mut s.written) && event == XACT_EVENT_COMMIT {
                 s.notes.clear();
@@ -184,9 +187,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 }
 
 fn flush() {
-    if is_changed() {
-        look();
-    }
+    look();
     // SAFETY: a backend-local flag.
     if STATE.with(|s| s.notes.is_empty()) || unsafe { pg_sys::XactReadOnly } {
         return;

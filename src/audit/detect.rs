@@ -182,7 +182,7 @@ impl Access {
 /// Foreign keys' own look-ups, the writer's and the extension's statements, and what a parallel worker does for its leader.
 fn is_ours() -> bool {
     // SAFETY: reads this backend's state.
-    let checks_a_key = unsafe { pg_sys::InNoForceRLSOperation() };
+    let checks_a_key = unsafe { raw::InNoForceRLSOperation() };
     checks_a_key || pg::in_parallel_worker() || pg::is_own_statement() || queue::writer::is_this()
 }
 

@@ -198,9 +198,14 @@ pub(super) fn quoted(schema: &str, table: &str) -> String {
 static UNSEALED: Backend<bool> = Backend::new(false);
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    if !pg::ends_transaction(event) {
-        return;
+    let idle = COUNTS.with(|counts| counts.is_empty()) && !UNSEALED.with(|unsealed| *unsealed);
+    if !idle && pg::ends_transaction(event) {
+        end_transaction(event);
     }
+}
+
+#[cold]
+fn end_transaction(event: pg_sys::XactEvent::Type) {
     COUNTS.with(Vec::clear);
     let unsealed = UNSEALED.with(std::mem::take);
     if unsealed && event == pg_sys::XactEvent::XACT_EVENT_COMMIT && !queue::writer::is_this() {
