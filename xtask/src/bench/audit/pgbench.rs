@@ -122,6 +122,6 @@ pub fn restart(cluster: &Cluster) -> Result<()> {
     let mut admin = cluster.connect(SUPERUSER, DATABASE)?;
     admin.batch_execute("SET orgscope.audit_reads = off; TRUNCATE pgbench_history")?;
     admin.batch_execute("VACUUM pgbench_accounts, pgbench_branches, pgbench_tellers")?;
-    admin.batch_execute("SELECT count(*) FROM pgbench_accounts; CHECKPOINT")?;
+    ["SELECT count(*) FROM pgbench_accounts", "CHECKPOINT"].iter().try_for_each(|sql| admin.batch_execute(sql))?;
     Ok(())
 }
