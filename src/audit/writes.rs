@@ -175,7 +175,7 @@ fn insert(
                 reason.as_deref(),
                 Some(if superuser { "true" } else { "false" }),
             ];
-            spi::execute(INSERT, &args);
+            spi::query_planned(INSERT, &args);
         }
     });
 }
