@@ -40,7 +40,11 @@ pub mod raw {
         pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
         pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
         pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
+        // Called for every statement, and raising nothing: pgrx's guard would cost more than they do.
         pub fn GetOuterUserId() -> pg_sys::Oid;
+        pub fn GetUserId() -> pg_sys::Oid;
+        pub fn InNoForceRLSOperation() -> bool;
+        pub fn IsLogicalWorker() -> bool;
         pub fn AbortOutOfAnyTransaction();
         pub fn StartTransactionCommand();
         pub fn CommitTransactionCommand();

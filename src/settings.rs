@@ -2,8 +2,8 @@
 
 use crate::context::value;
 use pgrx::pg_sys;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
-use std::ffi::CString;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, GucValue, PostgresGucEnum};
+use std::ffi::{CString, c_int};
 
 /// How long a context holds. The default is the only one that is safe behind a transaction pooler.
 #[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
@@ -239,6 +239,12 @@ fn define_context() {
         GucContext::Userset,
         GucFlags::default(),
     );
+}
+
+/// The value as guc.c keeps it. For what is read at every statement: `get` asks first on which thread it runs.
+pub fn ordinal<T: GucValue<Raw = c_int>>(setting: &'static GucSetting<T>) -> c_int {
+    // SAFETY: guc.c writes it on this backend's only thread, while nobody reads.
+    unsafe { *setting.as_ptr() }
 }
 
 /// A text setting, None when empty.

@@ -9,7 +9,7 @@ use super::entry::{self as log, Entry};
 use super::queue;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
-use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT};
+use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT, ordinal};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
@@ -34,11 +34,11 @@ struct Watched {
 impl Watched {
     fn now() -> Self {
         let rules = [
-            CONTEXT_LIFETIME.get() as c_int,
-            CONTEXT_CHANGE.get() as c_int,
-            REQUIRE_CONTEXT.get() as c_int,
-            DRIFT.get() as c_int,
-            NEW_TABLES.get() as c_int,
+            ordinal(&CONTEXT_LIFETIME),
+            ordinal(&CONTEXT_CHANGE),
+            ordinal(&REQUIRE_CONTEXT),
+            ordinal(&DRIFT),
+            ordinal(&NEW_TABLES),
         ];
         // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
         unsafe { Self { role: raw::GetOuterUserId(), replication: pg_sys::SessionReplicationRole, rules } }
@@ -169,12 +169,15 @@ pub fn announce_drop() {
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT};
-    if event == XACT_EVENT_PRE_COMMIT && !in_parallel_worker() {
-        entry(|| {
-            flush();
-            Ok(())
-        });
-    } else if pg::ends_transaction(event) {
+    let noted = STATE.with(|s| !s.notes.is_empty());
+    if event == XACT_EVENT_PRE_COMMIT {
+        if (noted || is_changed()) && !in_parallel_worker() {
+            entry(|| {
+                flush();
+                Ok(())
+            });
+        }
+    } else if noted && pg::ends_transaction(event) {
         STATE.with(|s| {
             if std::mem::take(&mut s.written) && event == XACT_EVENT_COMMIT {
                 s.notes.clear();

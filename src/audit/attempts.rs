@@ -104,9 +104,13 @@ fn record_without_rows(attempts: Vec<Attempt>) {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    if !pg::ends_transaction(event) {
-        return;
+    if !ATTEMPTS.with(|attempts| attempts.is_empty()) && pg::ends_transaction(event) {
+        end_transaction(event);
     }
+}
+
+#[cold]
+fn end_transaction(event: pg_sys::XactEvent::Type) {
     let attempts = ATTEMPTS.with(std::mem::take);
     match event {
         pg_sys::XactEvent::XACT_EVENT_ABORT => record_as_rolled_back(attempts),

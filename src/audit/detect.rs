@@ -10,7 +10,7 @@ use super::registry;
 use super::writes::qualified;
 use crate::error::Error;
 use crate::guard::table_name;
-use crate::pg::{self, Backend, entry};
+use crate::pg::{self, Backend, entry, raw};
 use crate::scope::is_being_scoped;
 use crate::settings::{AUDIT_DURABILITY, AUDIT_READS, AUDIT_TIMEOUT, BYPASS, Bypass, Durability};
 use pgrx::pg_sys;
@@ -132,7 +132,7 @@ const WRITES: [(u64, &str); 3] = [
 /// Whether row security does not hold the role that an access is checked for, by default the current one.
 fn is_outside(check_as: pg_sys::Oid) -> bool {
     // SAFETY: reads a plain global.
-    let role = if check_as == pg_sys::InvalidOid { unsafe { pg_sys::GetUserId() } } else { check_as };
+    let role = if check_as == pg_sys::InvalidOid { unsafe { raw::GetUserId() } } else { check_as };
     if let Some(known) = ROLES.with(|roles| roles.iter().find(|(r, _)| *r == role).map(|(_, outside)| *outside)) {
         return known;
     }
@@ -188,7 +188,7 @@ impl Access {
 /// Foreign keys' own look-ups, the writer's and the extension's statements, and what a parallel worker does for its leader.
 fn is_ours() -> bool {
     // SAFETY: reads this backend's state.
-    let checks_a_key = unsafe { pg_sys::InNoForceRLSOperation() };
+    let checks_a_key = unsafe { raw::InNoForceRLSOperation() };
     checks_a_key || pg::in_parallel_worker() || pg::is_own_statement() || queue::writer::is_this()
 }
 

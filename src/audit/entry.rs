@@ -135,6 +135,9 @@ pub fn merge(entries: &mut Vec<Entry>, mut used: Entry) {
 
 /// Their transaction is over without having written them.
 pub fn carry(entries: &mut Vec<Entry>) {
+    if entries.is_empty() {
+        return;
+    }
     for mut entry in std::mem::take(entries) {
         entry.carried = true;
         match entries.iter_mut().find(|e| e.same(&entry)) {

@@ -150,13 +150,12 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, t
 
 /// Writes down all notes, unless this transaction cannot.
 fn flush() {
-    // SAFETY: a backend-local flag, and a catalog look-up that tells an absent extension by InvalidOid.
-    let read_only = unsafe { pg_sys::XactReadOnly };
-    if NOTES.with(|notes| notes.is_empty()) || read_only {
+    // SAFETY: a backend-local flag.
+    if unsafe { pg_sys::XactReadOnly } {
         return;
     }
     let notes = NOTES.with(std::mem::take);
-    // SAFETY: as above.
+    // SAFETY: a catalog look-up that tells an absent extension by InvalidOid.
     if unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) } == pg_sys::InvalidOid {
         return;
     }
@@ -196,6 +195,9 @@ fn flush() {
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE};
+    if NOTES.with(|notes| notes.is_empty()) {
+        return;
+    }
     match event {
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE if !pg::in_parallel_worker() => entry(|| {
             flush();

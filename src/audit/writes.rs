@@ -168,7 +168,7 @@ fn insert(
                 reason.as_deref(),
                 Some(if superuser { "true" } else { "false" }),
             ];
-            spi::execute(INSERT, &args);
+            spi::query_planned(INSERT, &args);
         }
     });
 }
@@ -197,9 +197,14 @@ fn note_unsealed() {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    if !pg::ends_transaction(event) {
-        return;
+    let idle = COUNTS.with(|counts| counts.is_empty()) && !UNSEALED.with(|unsealed| *unsealed);
+    if !idle && pg::ends_transaction(event) {
+        end_transaction(event);
     }
+}
+
+#[cold]
+fn end_transaction(event: pg_sys::XactEvent::Type) {
     COUNTS.with(Vec::clear);
     let own = OWN.with(Option::take);
     if let Some(own) = own

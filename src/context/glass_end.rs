@@ -72,6 +72,9 @@ fn hold(org: Org) {
 /// After a transaction: what was decided before its end holds if it committed, and was never if it did not.
 pub fn after_end(event: pg_sys::XactEvent::Type) {
     use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    if STATE.with(|s| s.asked.is_none() && s.ending.is_none() && s.unwritten.is_empty()) {
+        return;
+    }
     let lasts = matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE);
     let ended = STATE.with(|s| {
         let (asked, ending, written) = (s.asked.take(), s.ending.take(), std::mem::take(&mut s.written));

@@ -187,9 +187,9 @@ pub unsafe extern "C-unwind" fn check_current_org(
 
 /// What `context_change = once` forbids. A worker takes over its leader's value; only the leader judges.
 fn changes_used_org(org: Org) -> bool {
-    CONTEXT_CHANGE.get() == ContextChange::Once
+    CONTEXT.with(|c| c.used.is_some_and(|used| used != org))
+        && CONTEXT_CHANGE.get() == ContextChange::Once
         && !pg::in_parallel_worker()
-        && CONTEXT.with(|c| c.used.is_some_and(|used| used != org))
 }
 
 fn refuse_text(detail: &str) -> bool {

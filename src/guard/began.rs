@@ -25,7 +25,7 @@ pub fn init() {
 /// A writing statement of the current user begins.
 pub fn note(table: pg_sys::Oid) {
     // SAFETY: reads a backend-local flag: only referential-integrity actions suspend FORCE while they write.
-    let begun = of(table, unsafe { pg_sys::InNoForceRLSOperation() });
+    let begun = of(table, unsafe { raw::InNoForceRLSOperation() });
     BEGUN.with(|all| {
         // Most transactions write few tables, and mostly the same one again.
         if !all.iter().rev().any(|b| *b == begun) {
@@ -46,7 +46,7 @@ pub fn only_by_integrity(table: pg_sys::Oid) -> bool {
 
 fn of(table: pg_sys::Oid, integrity: bool) -> Begun {
     // SAFETY: reads this backend's current user.
-    Begun { table, role: unsafe { pg_sys::GetUserId() }, integrity }
+    Begun { table, role: unsafe { raw::GetUserId() }, integrity }
 }
 
 /// Rows are written in a partition, the statement names the partitioned table above it.

@@ -198,7 +198,10 @@ pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) {
 pub unsafe fn goes_unseen(node: *mut pg_sys::Node) -> bool {
     // SAFETY: look-ups in static tables; with missing_ok an unknown setting is NULL, and its text is guc.c's.
     unsafe {
-        if !pg_sys::command_tag_event_trigger_ok(pg_sys::CreateCommandTag(node)) {
+        // Every transaction may send these, and no event trigger sees them.
+        if matches!((*node).type_, pg_sys::NodeTag::T_TransactionStmt | pg_sys::NodeTag::T_VariableSetStmt)
+            || !pg_sys::command_tag_event_trigger_ok(pg_sys::CreateCommandTag(node))
+        {
             return false;
         }
         let setting = pg_sys::GetConfigOption(c"event_triggers".as_ptr(), true, false);

@@ -12,7 +12,7 @@ pub mod row;
 pub mod statement;
 
 use crate::error::TableName;
-use crate::pg;
+use crate::pg::{self, raw};
 use pgrx::pg_sys;
 
 pub fn init() {
@@ -32,7 +32,7 @@ pub fn row_security_bypassed(table: pg_sys::Oid) -> bool {
 /// Logical replication applies what the publisher has already checked, and has no context.
 fn is_apply_worker() -> bool {
     // SAFETY: reads a backend-local pointer.
-    unsafe { pg_sys::IsLogicalWorker() }
+    unsafe { raw::IsLogicalWorker() }
 }
 
 pub fn table_name(table: pg_sys::Oid, column: Option<String>) -> Box<TableName> {

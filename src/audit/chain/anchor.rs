@@ -37,13 +37,18 @@ pub fn keep(seal: &Seal) {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    if !LINES.with(|lines| lines.is_empty()) && pg::ends_transaction(event) {
+        end_transaction(event);
+    }
+}
+
+#[cold]
+fn end_transaction(event: pg_sys::XactEvent::Type) {
     use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if pg::ends_transaction(event) {
-        let lines = LINES.with(std::mem::take);
-        // A prepared transaction has no later moment in this backend.
-        if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
-            lines.iter().for_each(|line| pg::log(&line.text));
-        }
+    let lines = LINES.with(std::mem::take);
+    // A prepared transaction has no later moment in this backend.
+    if matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE) {
+        lines.iter().for_each(|line| pg::log(&line.text));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Fills the tables and takes one measurement at a time.
 
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -64,12 +65,7 @@ impl<'a> Bench<'a> {
         if !text.contains("BEGIN") {
             pgbench.env("PGOPTIONS", context(organization));
         }
-        let output = pgbench.output()?;
-        let printed = String::from_utf8_lossy(&output.stdout);
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "pgbench failed:\n{printed}{complaints}");
-        let tps = printed.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
-        Ok(1e6 / tps.context("pgbench printed no tps")?)
+        microseconds(&mut pgbench)
     }
 
     fn repeat(&self, statement: &Statement, organization: Organization, variant: Variant, round: u32) -> Result<f64> {
@@ -114,6 +110,16 @@ impl<'a> Bench<'a> {
         };
         format!("01900000-0000-7000-8000-{number:012x}")
     }
+}
+
+/// Of one transaction of a pgbench run.
+pub fn microseconds(pgbench: &mut Command) -> Result<f64> {
+    let output = pgbench.output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "pgbench failed:\n{printed}{complaints}");
+    let tps = printed.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse::<f64>().ok());
+    Ok(1e6 / tps.context("pgbench printed no tps")?)
 }
 
 /// Startup options that give a connection its organization, in each variant's own way.

@@ -3,6 +3,7 @@
 //! Within a round every case runs once for each variant, in alternating order, so that a slow moment of the machine
 //! meets all of them. Ratios are taken within a round; the table shows medians over the rounds.
 
+mod audit;
 mod case;
 mod history;
 mod machine;
@@ -37,6 +38,9 @@ pub struct Options {
     /// Instead: what change history costs, beside a plain and a scoped table
     #[arg(long, conflicts_with_all = ["case", "scoping"])]
     history: bool,
+    /// Instead: what the audit costs beside it and on its path, and how fast its chain is sealed and verified
+    #[arg(long, conflicts_with_all = ["case", "scoping", "history"])]
+    audit: bool,
 }
 
 /// How much is measured.
@@ -64,12 +68,17 @@ pub fn run(options: &Options) -> Result<()> {
     if !options.scoping {
         machine::use_one_core()?;
     }
-    let cluster = step::work("start a cluster", || Cluster::start(&configuration()))?;
+    let start = |base: ClusterOptions| step::work("start a cluster", || Cluster::start(&configuration(base)));
+    let cluster = start(ClusterOptions::default())?;
     if options.scoping {
         return scoping::run(&cluster, scale.rows * 5, scale.rounds.min(3));
     }
     if options.history {
         return history::run(&cluster, scale.bulk_rows, scale.rounds);
+    }
+    if options.audit {
+        let absent = start(ClusterOptions::without_preload())?;
+        return audit::run(&cluster, &absent, &scale, &audit::Options { quick: options.quick });
     }
     let bench = step::work("fill the tables", || Bench::prepare(&cluster, &scale))?;
     let mut results = Results::default();
@@ -98,7 +107,7 @@ fn measure_all(bench: &Bench, wanted: &str, round: u32, results: &mut Results) -
 
 /// Everything in memory and nothing in the background, so that the cost of a statement is what shows.
 /// The context comes with the connection (`own transaction` is the case that sets it each time).
-fn configuration() -> ClusterOptions {
+fn configuration(base: ClusterOptions) -> ClusterOptions {
     [
         "orgscope.context_lifetime = 'connection'",
         "shared_buffers = '512MB'",
@@ -109,5 +118,5 @@ fn configuration() -> ClusterOptions {
         "max_parallel_workers_per_gather = 0",
     ]
     .into_iter()
-    .fold(ClusterOptions::default(), ClusterOptions::line)
+    .fold(base, ClusterOptions::line)
 }
