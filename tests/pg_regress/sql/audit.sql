@@ -4,7 +4,7 @@ GRANT ALL ON invoice TO app, dba;
 SELECT count(*) > 0 AS scoped FROM orgscope.enable_org_scoping('invoice');
 CREATE VIEW record AS
     SELECT action, organization_id, table_name, operation, row_count, actor, role_name, reason, statement
-    FROM orgscope.audit_log WHERE table_name = 'public.invoice' AND detail ->> 'rolled_back' IS NULL ORDER BY id;
+    FROM orgscope.audit_log WHERE table_name = 'public.invoice' AND detail IS NULL ORDER BY id;
 
 -- A normal role's writes are not.
 SET ROLE app;
