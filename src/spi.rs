@@ -38,8 +38,20 @@ fn planned(sql: &'static str, args: &[Option<&str>], read_only: bool) -> Option<
 
 /// Reads as the statement in whose middle it is called does, also in parallel mode: nothing is changed or advanced.
 pub fn look(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
+    // SAFETY: PostgreSQL keeps the snapshot.
+    look_under(unsafe { pg_sys::GetTransactionSnapshot() }, sql, args)
+}
+
+/// The same without a snapshot of the transaction, for statements that take none: what follows LOCK TABLE must see what was
+/// committed before it.
+pub fn look_now(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
+    // SAFETY: a snapshot of the catalogs, which is copied when it becomes the active one.
+    look_under(unsafe { pg_sys::GetCatalogSnapshot(pg_sys::InvalidOid) }, sql, args)
+}
+
+fn look_under(snapshot: pg_sys::Snapshot, sql: &'static str, args: &[Option<&str>]) -> Option<String> {
     // SAFETY: pushed and popped in pairs; on an error AbortTransaction pops what is left.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    unsafe { pg_sys::PushActiveSnapshot(snapshot) };
     let found = planned(sql, args, true);
     // SAFETY: as above.
     unsafe { pg_sys::PopActiveSnapshot() };

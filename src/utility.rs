@@ -3,7 +3,7 @@
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
 
-use crate::audit::{administration, commands};
+use crate::audit::{administration, commands, locks};
 use crate::context::lifetime;
 use crate::error::Error;
 use crate::guard::ddl;
@@ -62,6 +62,11 @@ unsafe extern "C-unwind" fn utility(
                 administration::look();
                 Ok(())
             });
+        } else if tag == pg_sys::NodeTag::T_LockStmt {
+            entry(|| {
+                locks::record(&*node.cast());
+                Ok(())
+            });
         } else if commands::concerns(tag) {
             entry(|| {
                 commands::record(node);
@@ -75,7 +80,7 @@ unsafe extern "C-unwind" fn utility(
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
         T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateTableAsStmt, T_DropOwnedStmt, T_DropStmt,
-        T_RenameStmt, T_VariableSetStmt,
+        T_LockStmt, T_RenameStmt, T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -87,6 +92,7 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_AlterEventTrigStmt
             | T_RenameStmt
             | T_AlterOwnerStmt
+            | T_LockStmt
     )
 }
 
@@ -101,6 +107,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
             pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
+            pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
             pg_sys::NodeTag::T_CreateTableAsStmt => {
                 scope::forget_sources();
                 Ok(())

@@ -10,6 +10,7 @@ pub mod detect;
 pub mod entry;
 pub mod event;
 pub mod immutable;
+pub mod locks;
 pub mod observed;
 pub mod partitions;
 pub mod queue;

@@ -117,7 +117,7 @@ pub fn check_attach(statement: &pg_sys::AlterTableStmt) -> Result<(), Error> {
 
 /// No lock: the statement takes its own, and a table that is being scoped at this moment is checked by no one but its
 /// own session.
-fn table_of(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+pub fn table_of(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     let flags = pg_sys::RVROption::RVR_MISSING_OK;
     // SAFETY: the parser's node; missing_ok.
     let table =
