@@ -79,8 +79,8 @@ unsafe extern "C-unwind" fn utility(
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
-        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateTableAsStmt, T_DropOwnedStmt, T_DropStmt,
-        T_LockStmt, T_RenameStmt, T_VariableSetStmt,
+        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
+        T_DropOwnedStmt, T_DropStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -93,6 +93,8 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_RenameStmt
             | T_AlterOwnerStmt
             | T_LockStmt
+            | T_GrantStmt
+            | T_CreateSchemaStmt
     )
 }
 
@@ -105,7 +107,14 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 lifetime::check_set(&*node.cast())
             }
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
-            pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
+            pg_sys::NodeTag::T_DropStmt => {
+                scope::name(node);
+                ddl::check_drop(&*node.cast())
+            }
+            pg_sys::NodeTag::T_GrantStmt | pg_sys::NodeTag::T_CreateSchemaStmt => {
+                scope::name(node);
+                Ok(())
+            }
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
             pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
             pg_sys::NodeTag::T_CreateTableAsStmt => {

@@ -1,6 +1,6 @@
-//! DDL that weakens what is scoped, where nobody can or may be stopped: on record in the same transaction.
+//! DDL on scoped tables and on what is orgscope's own: on record in the same transaction.
 
-use super::writes::{advance, qualified};
+use super::writes::advance;
 use crate::settings::{self, ACTOR, REASON};
 use crate::{pg, spi};
 use pgrx::pg_sys;
@@ -12,7 +12,7 @@ const INSERT: &str = "INSERT INTO orgscope.audit_log (action, table_name, operat
      $8::pg_catalog.jsonb";
 
 /// `operation` is the command's tag.
-pub fn record(operation: &str, table: Option<pg_sys::Oid>, detail: &serde_json::Value) {
+pub fn record(operation: &str, table: Option<String>, detail: Option<&serde_json::Value>) {
     // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
     let (login, role, statement) = unsafe {
         (
@@ -21,17 +21,17 @@ pub fn record(operation: &str, table: Option<pg_sys::Oid>, detail: &serde_json::
             pg::text_of(pg_sys::debug_query_string),
         )
     };
-    let (name, detail) = (table.map(qualified), detail.to_string());
+    let detail = detail.map(ToString::to_string);
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     let args = [
-        name.as_deref(),
+        table.as_deref(),
         Some(operation),
         actor.as_deref(),
         login.as_deref(),
         role.as_deref(),
         statement.as_deref(),
         reason.as_deref(),
-        Some(&detail),
+        detail.as_deref(),
     ];
     pg::as_superuser(|| {
         advance();

@@ -25,6 +25,7 @@ use crate::error::{Error, TableName};
 use crate::history::{self, History};
 use crate::pg::{as_superuser, text_datum};
 use crate::{pg_function, spi};
+pub use drift::name;
 pub use facts::Facts;
 use facts::Registered;
 use options::{Locks, Options};
