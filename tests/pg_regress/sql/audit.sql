@@ -4,7 +4,7 @@ GRANT ALL ON invoice TO app, dba;
 SELECT count(*) > 0 AS scoped FROM orgscope.enable_org_scoping('invoice');
 CREATE VIEW record AS
     SELECT action, organization_id, table_name, operation, row_count, actor, role_name, reason, statement
-    FROM orgscope.audit_log WHERE table_name = 'public.invoice' ORDER BY id;
+    FROM orgscope.audit_log WHERE table_name = 'public.invoice' AND detail IS NULL ORDER BY id;
 
 -- A normal role's writes are not.
 SET ROLE app;
@@ -40,7 +40,7 @@ SELECT * FROM record;
 -- The rest of each row.
 SELECT bool_and(login_name = session_user AND session_user_name = session_user AND txid IS NOT NULL
                 AND application_name <> '' AND event_count = 1 AND at <= clock_timestamp()) AS complete
-FROM orgscope.audit_log WHERE table_name = 'public.invoice';
+FROM orgscope.audit_log WHERE table_name = 'public.invoice' AND detail IS NULL;
 
 -- A tenant reads its own organization's rows, without the statements.
 SET ROLE app;
