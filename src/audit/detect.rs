@@ -213,7 +213,7 @@ fn wait(table: pg_sys::Oid) -> Result<(), Error> {
     Err(Error::AuditTimeout { table: table_name(table, None) })
 }
 
-fn scoped_name(table: pg_sys::Oid) -> Option<String> {
+pub(super) fn scoped_name(table: pg_sys::Oid) -> Option<String> {
     let oid = table.to_u32();
     if let Some(known) = TABLES.with(|tables| tables.get_or_insert_default().get(&oid).cloned()) {
         return known;

@@ -20,6 +20,7 @@ pub fn init() {
     writes::init();
     observed::init();
     attempts::init();
+    entry::init();
     queue::init();
     detect::init();
     administration::init();

@@ -13,7 +13,7 @@ use crate::pg_function;
 use memory::{LONGEST, Queue};
 use pgrx::pg_sys;
 
-pub use shared::wait_for_writer;
+pub use shared::{is_there, wait_for_writer};
 
 pg_function! {
     /// `orgscope.flush_audit() → void`: returns when all that was queued before it in this database is written.
