@@ -3,7 +3,7 @@
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
 
-use crate::audit::{administration, commands, locks};
+use crate::audit::{administration, commands, locks, reads};
 use crate::context::lifetime;
 use crate::error::Error;
 use crate::guard::ddl;
@@ -47,6 +47,7 @@ unsafe extern "C-unwind" fn utility(
                 Ok(())
             });
         }
+        let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
         if ddl::checks_foreign_keys(node) {
@@ -65,6 +66,11 @@ unsafe extern "C-unwind" fn utility(
         } else if tag == pg_sys::NodeTag::T_LockStmt {
             entry(|| {
                 locks::record(&*node.cast());
+                Ok(())
+            });
+        } else if tag == pg_sys::NodeTag::T_CopyStmt && reads::begun() > reads && !completion.is_null() {
+            entry(|| {
+                reads::copied(reads, (*completion).nprocessed);
                 Ok(())
             });
         } else if commands::concerns(tag) {

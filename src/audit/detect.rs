@@ -6,6 +6,7 @@
 use super::attempts;
 use super::event::Event;
 use super::queue;
+use super::reads;
 use super::writes::qualified;
 use crate::error::Error;
 use crate::guard::table_name;
@@ -180,7 +181,9 @@ impl Access {
         if !AUDIT_READS.get() {
             return Ok(());
         }
-        queue::push(&event("bypass_read", "SELECT"), None);
+        let read = event("bypass_read", "SELECT");
+        queue::push(&read, None);
+        reads::begin(range_table, read);
         if is_sync {
             wait(table)?;
         }

@@ -14,6 +14,7 @@ pub mod locks;
 pub mod observed;
 pub mod partitions;
 pub mod queue;
+pub mod reads;
 pub mod writes;
 
 pub fn init() {

@@ -61,6 +61,16 @@ pub fn push_many(event: &Event, events: u64, rows: Option<u64>) {
     }
 }
 
+/// How many rows an event had that was queued before. It joins the event where that still waits, and is a row with an event
+/// count of zero otherwise.
+pub fn push_rows(event: &Event, rows: u64) {
+    // SAFETY: plain globals.
+    let (database, standby) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::RecoveryInProgress()) };
+    if !standby {
+        shared::push(database, &event.encode(LONGEST), Counts::now(0, Some(rows)));
+    }
+}
+
 /// This backend has committed audit rows of its own, which a writer is to seal.
 pub fn note_unsealed() {
     // SAFETY: a plain global.
