@@ -42,8 +42,6 @@ pub mod raw {
         pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
         pub fn GetOuterUserId() -> pg_sys::Oid;
         pub fn AbortOutOfAnyTransaction();
-        pub fn StartTransactionCommand();
-        pub fn CommitTransactionCommand();
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;
         pub fn SPI_commit();

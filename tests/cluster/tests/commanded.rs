@@ -115,3 +115,29 @@ fn trees_and_what_goes_with_a_schema() {
     );
     assert_eq!(added(&world, "postgres", "DROP SCHEMA side CASCADE"), ["DROP SCHEMA|side.item|postgres|t|-"]);
 }
+
+#[test]
+fn scoping_that_takes_protection_away_is_one_row() {
+    let world = World::new("commanded_scoping");
+    let mut owner = world.owner();
+    run(
+        &mut owner,
+        "CREATE TABLE reference (code text); SELECT orgscope.share_table('reference'); SELECT orgscope.unshare_table('reference');
+         SELECT orgscope.exempt_table('reference', 'no rows of anybody');
+         SELECT orgscope.repair_org_scoping('comment'); SELECT orgscope.disable_org_scoping('comment');
+         BEGIN; SELECT orgscope.disable_org_scoping('ticket'); ROLLBACK",
+    );
+    run(&mut world.superuser(), "SELECT orgscope.flush_audit()");
+    let record =
+        "SELECT operation, table_name, role_name, txid IS NOT NULL, detail ->> 'rolled_back' FROM orgscope.audit_log
+        WHERE action IN ('lifecycle', 'ddl') ORDER BY at, id";
+    assert_eq!(
+        rows(&mut world.superuser(), record),
+        [
+            "UNSHARE|public.reference|owner|t|-",
+            "EXEMPT|public.reference|owner|t|-",
+            "DISABLE|public.comment|owner|t|-",
+            "DISABLE|public.ticket|owner|t|true",
+        ]
+    );
+}
