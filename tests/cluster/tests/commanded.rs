@@ -124,9 +124,9 @@ fn scoping_that_takes_protection_away_is_one_row() {
         &mut owner,
         "CREATE TABLE reference (code text); SELECT orgscope.share_table('reference'); SELECT orgscope.unshare_table('reference');
          SELECT orgscope.exempt_table('reference', 'no rows of anybody');
-         SELECT orgscope.repair_org_scoping('comment'); SELECT orgscope.disable_org_scoping('comment');
-         BEGIN; SELECT orgscope.disable_org_scoping('ticket'); ROLLBACK",
+         SELECT orgscope.repair_org_scoping('comment'); SELECT orgscope.disable_org_scoping('comment')",
     );
+    run(&mut owner, "BEGIN; SELECT orgscope.disable_org_scoping('ticket'); ROLLBACK");
     run(&mut world.superuser(), "SELECT orgscope.flush_audit()");
     let record =
         "SELECT operation, table_name, role_name, txid IS NOT NULL, detail ->> 'rolled_back' FROM orgscope.audit_log
