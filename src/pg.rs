@@ -46,8 +46,6 @@ pub mod raw {
         pub fn InNoForceRLSOperation() -> bool;
         pub fn IsLogicalWorker() -> bool;
         pub fn AbortOutOfAnyTransaction();
-        pub fn StartTransactionCommand();
-        pub fn CommitTransactionCommand();
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;
         pub fn SPI_commit();

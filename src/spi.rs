@@ -18,6 +18,10 @@ pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
 /// what it does; left to itself PostgreSQL plans the first five runs anew, and more where that looks cheaper. Its
 /// search_path is pinned, or its names are qualified.
 pub fn query_planned(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
+    planned(sql, args, false)
+}
+
+fn planned(sql: &'static str, args: &[Option<&str>], read_only: bool) -> Option<String> {
     let (mut values, nulls) = datums(args);
     // SAFETY: as in run(); a kept plan lives as long as the backend, and PostgreSQL plans it again when a table that it
     // reads has changed.
@@ -25,11 +29,23 @@ pub fn query_planned(sql: &'static str, args: &[Option<&str>]) -> Option<String>
         boundary(|| raw::SPI_connect());
         let plan = PLANS.with(|plans| plans.iter().find(|(s, _)| std::ptr::eq(*s, sql)).map(|(_, plan)| *plan));
         let plan = plan.unwrap_or_else(|| keep(sql, args.len()));
-        boundary(|| raw::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr().cast(), false, 0));
+        boundary(|| raw::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr().cast(), read_only, 0));
         let fetched = first_field();
         boundary(|| raw::SPI_finish());
         fetched
     }
+}
+
+/// Reads for a statement that has taken no snapshot of the transaction yet: what follows LOCK TABLE must see what was
+/// committed before it. Nothing is changed, also in parallel mode.
+pub fn look(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
+    // SAFETY: a snapshot of the catalogs, which is copied when it becomes the active one; on an error AbortTransaction pops
+    // it.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetCatalogSnapshot(pg_sys::InvalidOid)) };
+    let found = planned(sql, args, true);
+    // SAFETY: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    found
 }
 
 static PLANS: Backend<Vec<(&'static str, pg_sys::SPIPlanPtr)>> = Backend::new(Vec::new());

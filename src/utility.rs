@@ -3,7 +3,7 @@
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
 
-use crate::audit::{administration, commands};
+use crate::audit::{administration, commands, locks, reads};
 use crate::context::lifetime;
 use crate::error::Error;
 use crate::guard::ddl;
@@ -47,6 +47,7 @@ unsafe extern "C-unwind" fn utility(
                 Ok(())
             });
         }
+        let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
         if ddl::checks_foreign_keys(node) {
@@ -62,6 +63,16 @@ unsafe extern "C-unwind" fn utility(
                 administration::look();
                 Ok(())
             });
+        } else if tag == pg_sys::NodeTag::T_LockStmt {
+            entry(|| {
+                locks::record(&*node.cast());
+                Ok(())
+            });
+        } else if tag == pg_sys::NodeTag::T_CopyStmt && reads::begun() > reads && !completion.is_null() {
+            entry(|| {
+                reads::copied(reads, (*completion).nprocessed);
+                Ok(())
+            });
         } else if commands::concerns(tag) {
             entry(|| {
                 commands::record(node);
@@ -74,8 +85,8 @@ unsafe extern "C-unwind" fn utility(
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
-        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateTableAsStmt, T_DropOwnedStmt, T_DropStmt,
-        T_RenameStmt, T_VariableSetStmt,
+        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
+        T_DropOwnedStmt, T_DropStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -87,6 +98,9 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_AlterEventTrigStmt
             | T_RenameStmt
             | T_AlterOwnerStmt
+            | T_LockStmt
+            | T_GrantStmt
+            | T_CreateSchemaStmt
     )
 }
 
@@ -99,8 +113,16 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 lifetime::check_set(&*node.cast())
             }
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
-            pg_sys::NodeTag::T_DropStmt => ddl::check_drop(&*node.cast()),
+            pg_sys::NodeTag::T_DropStmt => {
+                scope::name(node);
+                ddl::check_drop(&*node.cast())
+            }
+            pg_sys::NodeTag::T_GrantStmt | pg_sys::NodeTag::T_CreateSchemaStmt => {
+                scope::name(node);
+                Ok(())
+            }
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
+            pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
             pg_sys::NodeTag::T_CreateTableAsStmt => {
                 scope::forget_sources();
                 Ok(())

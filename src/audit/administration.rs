@@ -1,25 +1,31 @@
 //! Records of administration: what gives a role or a session the means to step around row security.
 //!
-//! Noted in this backend when the command has succeeded, and written by its transaction when that commits, before
-//! anybody else can see an effect. What rolled back, or could not write, is written by the session's next transaction
-//! that commits and can, or when the session ends: a session's own settings have had their effect by then. Never earlier
-//! in the transaction: a snapshot taken for a record would make a following SET TRANSACTION fail.
+//! A command is noted in this backend when it has succeeded, and written by its transaction when that commits, before
+//! anybody else can see an effect; through the queue when it rolls back or cannot write. Never earlier in the
+//! transaction: a snapshot taken for a record would make a following SET TRANSACTION fail. What a session changes for
+//! itself has its effect at once, so it is queued at once.
 
 use super::entry::{self as log, Entry};
 use super::queue;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
-use crate::settings::{CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT, ordinal};
+use crate::settings::{
+    AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT,
+    ordinal,
+};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
 /// Our settings that only a superuser may set, in the order of [`Watched::rules`].
-const RULES: [&CStr; 5] = [
+const RULES: [&CStr; 8] = [
     c"orgscope.context_lifetime",
     c"orgscope.context_change",
     c"orgscope.require_context",
     c"orgscope.drift",
     c"orgscope.new_tables",
+    c"orgscope.bypass",
+    c"orgscope.audit_reads",
+    c"orgscope.audit_durability",
 ];
 
 /// What a session can change for itself, by SET, `set_config()`, a function's SET clause or otherwise: only a look at
@@ -39,22 +45,16 @@ impl Watched {
             ordinal(&REQUIRE_CONTEXT),
             ordinal(&DRIFT),
             ordinal(&NEW_TABLES),
+            ordinal(&BYPASS),
+            c_int::from(AUDIT_READS.get()),
+            ordinal(&AUDIT_DURABILITY),
         ];
         // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
         unsafe { Self { role: raw::GetOuterUserId(), replication: pg_sys::SessionReplicationRole, rules } }
     }
 }
 
-struct State {
-    seen: Option<Watched>,
-    notes: Vec<Entry>,
-    /// This transaction has written them.
-    written: bool,
-    watches_exit: bool,
-}
-
-static STATE: Backend<State> =
-    Backend::new(State { seen: None, notes: Vec::new(), written: false, watches_exit: false });
+static SEEN: Backend<Option<Watched>> = Backend::new(None);
 
 static mut NEXT: pg_sys::ExecutorStart_hook_type = None;
 
@@ -93,7 +93,7 @@ unsafe extern "C-unwind" {
 /// A few compares.
 pub fn is_changed() -> bool {
     let now = Watched::now();
-    STATE.with(|s| s.seen != Some(now))
+    SEEN.with(|seen| *seen != Some(now))
 }
 
 /// Notes what the session has changed since the last look.
@@ -103,7 +103,7 @@ pub fn look() {
     if in_parallel_worker() || !unsafe { pg_sys::IsTransactionState() } {
         return;
     }
-    let seen = STATE.with(|s| s.seen.replace(now));
+    let seen = SEEN.with(|seen| seen.replace(now));
     if seen == Some(now) {
         return;
     }
@@ -121,9 +121,14 @@ pub fn look() {
     if now.replication == replica && seen.is_none_or(|s| s.replication != replica) {
         note("setting", "SET", serde_json::json!({ "name": "session_replication_role", "value": "replica" }));
     }
-    let Some(seen) = seen else { return };
-    for (name, _) in RULES.iter().zip(seen.rules.iter().zip(now.rules)).filter(|(_, (seen, now))| **seen != *now) {
-        if set_by_session(name) {
+    for (i, name) in RULES.iter().enumerate() {
+        let since = match seen {
+            Some(seen) if seen.rules[i] == now.rules[i] => continue,
+            Some(_) => pg_sys::GucSource::PGC_S_INTERACTIVE,
+            // The session began with it: in the startup packet.
+            None => pg_sys::GucSource::PGC_S_CLIENT,
+        };
+        if set_by_session(name, since) {
             // SAFETY: the setting exists.
             let value = pg::text_of(unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) });
             note("setting", "SET", serde_json::json!({ "name": name.to_string_lossy(), "value": value }));
@@ -138,21 +143,24 @@ pub fn bypasses(role: pg_sys::Oid) -> bool {
 }
 
 /// Not by a file that was read anew.
-fn set_by_session(name: &CStr) -> bool {
+fn set_by_session(name: &CStr, since: pg_sys::GucSource::Type) -> bool {
     // SAFETY: guc.c's names are NUL-terminated.
-    pg::settings()
-        .any(|s| unsafe { CStr::from_ptr(s.name) } == name && s.source >= pg_sys::GucSource::PGC_S_INTERACTIVE)
+    pg::settings().any(|s| unsafe { CStr::from_ptr(s.name) } == name && s.source >= since)
+}
+
+/// What the session has changed for itself. Without a queue its transaction writes it.
+fn note(action: &str, operation: &str, detail: serde_json::Value) {
+    if !extension_is_there() {
+        return;
+    }
+    let entry = Entry::of_client(action, operation, Some(detail));
+    if queue::is_there() { entry.push() } else { log::add(entry) }
 }
 
 /// In databases that have the extension.
-pub fn note(action: &'static str, operation: &'static str, detail: serde_json::Value) {
-    note_entry(Entry::of_client(action, operation, Some(detail)));
-}
-
 pub fn note_entry(entry: Entry) {
     if extension_is_there() {
-        STATE.with(|s| log::merge(&mut s.notes, entry));
-        watch_exit();
+        log::add(entry);
     }
 }
 
@@ -168,50 +176,12 @@ pub fn announce_drop() {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT};
-    let noted = STATE.with(|s| !s.notes.is_empty());
-    if event == XACT_EVENT_PRE_COMMIT {
-        if (noted || is_changed()) && !in_parallel_worker() {
-            entry(|| {
-                flush();
-                Ok(())
-            });
-        }
-    } else if noted && pg::ends_transaction(event) {
-        STATE.with(|s| {
-            if std::mem::take(&mut s.written) && event == XACT_EVENT_COMMIT {
-                s.notes.clear();
-            }
-            log::carry(&mut s.notes);
+    let concerned = event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT && (is_changed() || log::is_waiting());
+    if concerned && !in_parallel_worker() {
+        entry(|| {
+            look();
+            log::flush();
+            Ok(())
         });
     }
-}
-
-fn flush() {
-    look();
-    // SAFETY: a backend-local flag.
-    let read_only = unsafe { pg_sys::XactReadOnly } && !queue::is_standby();
-    if STATE.with(|s| s.notes.is_empty()) || read_only {
-        return;
-    }
-    log::write_at_end(&STATE.with(|s| s.notes.clone()));
-    STATE.with(|s| s.written = true);
-}
-
-fn watch_exit() {
-    if !STATE.with(|s| std::mem::replace(&mut s.watches_exit, true)) {
-        // SAFETY: registered once per backend, with a function that lives as long as the library.
-        unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::null()) };
-    }
-}
-
-unsafe extern "C-unwind" fn at_exit(_: c_int, _: pg_sys::Datum) {
-    entry(|| {
-        log::end_transaction();
-        let notes = STATE.with(|s| std::mem::take(&mut s.notes));
-        if !notes.is_empty() {
-            log::write_in_own_transaction(&notes);
-        }
-        Ok(())
-    });
 }

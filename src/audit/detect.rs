@@ -6,6 +6,7 @@
 use super::attempts;
 use super::event::Event;
 use super::queue;
+use super::reads;
 use super::registry;
 use super::writes::qualified;
 use crate::error::Error;
@@ -115,6 +116,7 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
             let access = Access {
                 table: table.relid,
                 permissions: permissions(table),
+                sets_columns: !table.updatedCols.is_null(),
                 check_as: table.checkAsUser,
                 range_table,
             };
@@ -130,7 +132,7 @@ const WRITES: [(u64, &str); 3] = [
 ];
 
 /// Whether row security does not hold the role that an access is checked for, by default the current one.
-fn is_outside(check_as: pg_sys::Oid) -> bool {
+pub(super) fn is_outside(check_as: pg_sys::Oid) -> bool {
     // SAFETY: reads a plain global.
     let role = if check_as == pg_sys::InvalidOid { unsafe { raw::GetUserId() } } else { check_as };
     if let Some(known) = ROLES.with(|roles| roles.iter().find(|(r, _)| *r == role).map(|(_, outside)| *outside)) {
@@ -145,6 +147,7 @@ fn is_outside(check_as: pg_sys::Oid) -> bool {
 struct Access {
     table: pg_sys::Oid,
     permissions: u64,
+    sets_columns: bool,
     /// The owner of the view that it comes through.
     check_as: pg_sys::Oid,
     range_table: *mut pg_sys::List,
@@ -152,7 +155,7 @@ struct Access {
 
 impl Access {
     fn record(self) -> Result<(), Error> {
-        let Self { table, permissions, check_as, range_table } = self;
+        let Self { table, permissions, sets_columns, check_as, range_table } = self;
         if is_ours() || is_being_scoped(table) || EXPLAINED.with(|explained| *explained == range_table) {
             return Ok(());
         }
@@ -162,22 +165,30 @@ impl Access {
         }
         let checked_as = if check_as == pg_sys::InvalidOid { None } else { pg::role_name(check_as) };
         let detail = checked_as.map(|role| serde_json::json!({ "checked_as": role }));
-        let event = |action, operation| Event { detail, ..Event::now(action, Some(name), Some(operation)) };
+        let event = |action, operation| Event {
+            detail: detail.clone(),
+            ..Event::now(action, Some(name.clone()), Some(operation))
+        };
+        let is_sync = AUDIT_DURABILITY.get() == Durability::Sync;
         // A write is recorded with its rows, in its own transaction, and here only if it comes to nothing.
-        if let Some((_, operation)) = WRITES.iter().find(|(bit, _)| permissions & bit != 0) {
+        if let Some(operation) = written(permissions, sets_columns) {
             attempts::begin(event("bypass_write", operation), permissions);
-            return Ok(());
+            // What it returns is seen before its transaction ends.
+            if !is_sync || permissions & pg_sys::ACL_SELECT as u64 == 0 {
+                return Ok(());
+            }
         }
         if !AUDIT_READS.get() {
             return Ok(());
         }
-        let sync = AUDIT_DURABILITY.get() == Durability::Sync;
         let unrecordable = |standby| Err(Error::AuditImpossible { table: table_name(table, None), standby });
-        if sync && queue::is_standby() {
+        if is_sync && queue::is_standby() {
             return unrecordable(true);
         }
-        let queued = queue::push(&event("bypass_read", "SELECT"), None);
-        match (sync, queued) {
+        let read = event("bypass_read", "SELECT");
+        let queued = queue::push(&read, None);
+        reads::begin(range_table, read);
+        match (is_sync, queued) {
             (false, _) => Ok(()),
             (true, true) => wait(table),
             (true, false) => unrecordable(false),
@@ -185,8 +196,15 @@ impl Access {
     }
 }
 
+/// How the access writes, if it does. SELECT ... FOR UPDATE asks for the privilege to update, and sets no column.
+fn written(permissions: u64, sets_columns: bool) -> Option<&'static str> {
+    let (bit, operation) = WRITES.iter().find(|(bit, _)| permissions & bit != 0)?;
+    (sets_columns || *bit != pg_sys::ACL_UPDATE as u64 || permissions & pg_sys::ACL_DELETE as u64 != 0)
+        .then_some(*operation)
+}
+
 /// Foreign keys' own look-ups, the writer's and the extension's statements, and what a parallel worker does for its leader.
-fn is_ours() -> bool {
+pub(super) fn is_ours() -> bool {
     // SAFETY: reads this backend's state.
     let checks_a_key = unsafe { raw::InNoForceRLSOperation() };
     checks_a_key || pg::in_parallel_worker() || pg::is_own_statement() || queue::writer::is_this()
@@ -203,7 +221,7 @@ fn wait(table: pg_sys::Oid) -> Result<(), Error> {
     Err(Error::AuditTimeout { table: table_name(table, None) })
 }
 
-fn scoped_name(table: pg_sys::Oid) -> Option<String> {
+pub(super) fn scoped_name(table: pg_sys::Oid) -> Option<String> {
     let oid = table.to_u32();
     if let Some(known) = TABLES.with(|tables| tables.get_or_insert_default().get(&oid).cloned()) {
         return known;

@@ -1,223 +1,195 @@
-//! Rows of the log that are noted in this backend until a transaction can write them: break-glass, administration.
+//! Rows of the log that belong to a transaction: administration, break-glass, DDL, what observe mode saw. They are written
+//! in it. What it takes back, or could not write because it is read-only or prepared, goes on record through the queue.
 
 use super::event::Event;
 use super::queue;
 use super::writes::note_own;
-use crate::context::value::Org;
 use crate::guard::ddl::extension_is_there;
-use crate::pg::{self, boundary, raw};
-use crate::settings::{self, ACTOR, REASON};
+use crate::pg::{self, Backend};
 use crate::spi;
 use pgrx::pg_sys;
-use uuid::Uuid;
+use serde_json::{Value, json};
+use std::ffi::c_void;
 
 /// One row of the log.
 #[derive(Clone)]
 pub struct Entry {
-    org: Option<Org>,
-    action: &'static str,
-    operation: &'static str,
-    role_name: Option<String>,
-    reason: Option<String>,
-    actor: Option<String>,
-    statement: Option<String>,
-    detail: Option<serde_json::Value>,
+    event: Event,
+    events: u64,
+    rows: Option<u64>,
+    at: pg_sys::TimestampTz,
     /// When the client's statement began that was counted last.
     begun: pg_sys::TimestampTz,
-    events: u64,
-    /// From an earlier transaction, which rolled back or could not write.
-    carried: bool,
+    subtransaction: pg_sys::SubTransactionId,
+    /// By this transaction.
+    written: bool,
 }
 
 impl Entry {
-    /// Of break-glass, in the log of the organization it was opened for.
-    pub fn of_break_glass(
-        org: Org,
-        operation: &'static str,
-        role_name: Option<String>,
-        reason: &str,
-        detail: Option<serde_json::Value>,
-    ) -> Self {
-        let (actor, reason) = (settings::text(&ACTOR), reason.to_owned());
-        Self {
-            org: Some(org),
-            action: "break_glass",
-            operation,
-            role_name,
-            reason: Some(reason),
-            actor,
-            statement: None,
-            detail,
-            begun: 0,
-            events: 1,
-            carried: false,
-        }
+    pub fn new(event: Event) -> Self {
+        Self::many(event, 1, None)
+    }
+
+    /// Events that were counted already.
+    pub fn many(event: Event, events: u64, rows: Option<u64>) -> Self {
+        // SAFETY: reads the clock and the current transaction's state.
+        let (at, subtransaction) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetCurrentSubTransactionId()) };
+        Self { event, events, rows, at, begun: 0, subtransaction, written: false }
     }
 
     /// Of the client's statement of now, for no organization.
-    pub fn of_client(action: &'static str, operation: &'static str, detail: Option<serde_json::Value>) -> Self {
-        // SAFETY: this backend's own identity; debug_query_string is NULL outside a client's statement.
-        let (role_name, statement) =
-            unsafe { (pg::role_name(pg_sys::GetUserId()), pg::text_of(pg_sys::debug_query_string)) };
-        Self {
-            org: None,
-            action,
-            operation,
-            role_name,
-            reason: settings::text(&REASON),
-            actor: settings::text(&ACTOR),
-            statement,
-            detail,
-            begun: 0,
-            events: 1,
-            carried: false,
-        }
+    pub fn of_client(action: &str, operation: &str, detail: Option<Value>) -> Self {
+        Self::new(Event { organization_id: None, detail, ..Event::now(action, None, Some(operation)) })
     }
 
-    pub fn about(self, org: Option<Org>) -> Self {
-        Self { org, ..self }
+    pub fn about(mut self, org: Option<crate::context::value::Org>) -> Self {
+        self.event.organization_id = org.map(uuid::Uuid::from_bytes);
+        self
+    }
+
+    pub fn of_table(mut self, name: Option<String>) -> Self {
+        self.event.table_name = name;
+        self
     }
 
     /// Its text holds what nobody may read.
-    pub fn without_statement(self) -> Self {
-        Self { statement: None, ..self }
+    pub fn without_statement(mut self) -> Self {
+        self.event.statement = None;
+        self
     }
 
     /// Of the client's statement of now.
-    pub fn used(self, begun: pg_sys::TimestampTz) -> Self {
+    pub fn used(mut self, begun: pg_sys::TimestampTz) -> Self {
         // SAFETY: NULL outside a client's statement.
-        let statement = pg::text_of(unsafe { pg_sys::debug_query_string });
-        Self { begun, statement, ..self }
+        self.event.statement = pg::text_of(unsafe { pg_sys::debug_query_string });
+        Self { begun, ..self }
     }
 
-    fn event(&self) -> Event {
-        Event {
-            organization_id: self.org.map(Uuid::from_bytes),
-            operation: Some(self.operation.into()),
-            role_name: self.role_name.clone(),
-            reason: self.reason.clone(),
-            actor: self.actor.clone(),
-            statement: self.statement.clone(),
-            detail: self.detail.clone(),
-            ..Event::now(self.action, None, None)
-        }
+    /// Whatever becomes of the transaction, and without one.
+    pub fn push(&self) {
+        queue::push_many(&self.event, self.events, self.rows);
     }
 
-    fn same(&self, other: &Self) -> bool {
-        (self.action, self.operation, self.org, self.carried)
-            == (other.action, other.operation, other.org, other.carried)
-            && self.detail == other.detail
-            && (&self.statement, &self.actor, &self.reason) == (&other.statement, &other.actor, &other.reason)
+    pub fn push_rolled_back(mut self) {
+        let detail = self.event.detail.get_or_insert_with(|| json!({}));
+        detail["rolled_back"] = true.into();
+        self.push();
+    }
+
+    fn row(&self, transaction: u64) -> Value {
+        let mut row = json!(self.event);
+        row["first"] = self.at.into();
+        row["event_count"] = self.events.into();
+        row["row_count"] = self.rows.into();
+        row["txid"] = transaction.to_string().into();
+        row
     }
 }
 
-/// More different statements than this are told apart no longer: a session that can never write must not grow without
-/// end.
+/// Of this transaction.
+static ENTRIES: Backend<Vec<Entry>> = Backend::new(Vec::new());
+
+/// More different ones than this are told apart no longer: a transaction must not grow without end.
 const MANY: usize = 1000;
 
-/// Counts a use: once for each of the client's statements, whatever it runs inside.
-pub fn merge_use(entries: &mut Vec<Entry>, used: Entry) {
-    if !entries.iter().rev().any(|e| e.begun == used.begun && !e.carried) {
-        merge(entries, used);
+pub fn init() {
+    // SAFETY: registered once per backend, with functions that live as long as the library.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
     }
 }
 
-/// Equal ones are one row.
-pub fn merge(entries: &mut Vec<Entry>, mut used: Entry) {
-    if entries.len() >= MANY {
-        (used.statement, used.actor) = (None, None);
-    }
-    match entries.iter_mut().find(|e| e.same(&used)) {
-        Some(entry) => (entry.begun, entry.events) = (used.begun, entry.events + 1),
-        None => entries.push(used),
-    }
-}
-
-/// Their transaction is over without having written them.
-pub fn carry(entries: &mut Vec<Entry>) {
-    if entries.is_empty() {
-        return;
-    }
-    for mut entry in std::mem::take(entries) {
-        entry.carried = true;
-        match entries.iter_mut().find(|e| e.same(&entry)) {
-            Some(kept) => kept.events += entry.events,
-            None => entries.push(entry),
+/// To be written when the transaction ends. Equal ones are one row.
+pub fn add(mut entry: Entry) {
+    ENTRIES.with(|entries| {
+        if entries.len() >= MANY {
+            (entry.event.statement, entry.event.actor) = (None, None);
         }
-    }
-}
-
-const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, operation, event_count, actor, login_name, \
-     session_user_name, role_name, application_name, client_addr, txid, statement, reason, detail) \
-     SELECT $1::pg_catalog.uuid, $11, $2, $3::pg_catalog.int8, $4, COALESCE($5, session_user)::pg_catalog.name, \
-     session_user, $6::pg_catalog.name, pg_catalog.current_setting('application_name'), pg_catalog.inet_client_addr(), \
-     CASE WHEN $7 IS NULL THEN pg_catalog.pg_current_xact_id() END, $8, $9, $10::pg_catalog.jsonb";
-
-/// In this transaction.
-pub fn write(entries: &[Entry]) {
-    // SAFETY: this backend's own identity.
-    let login = pg::role_name(unsafe { pg_sys::GetAuthenticatedUserId() });
-    pg::as_superuser(|| {
-        for entry in entries {
-            note_own(entry.action, entry.events);
-            let (org, events) = (entry.org.map(|o| Uuid::from_bytes(o).to_string()), entry.events.to_string());
-            let detail = entry.detail.as_ref().map(ToString::to_string);
-            spi::execute(
-                INSERT,
-                &[
-                    org.as_deref(),
-                    Some(entry.operation),
-                    Some(&events),
-                    entry.actor.as_deref(),
-                    login.as_deref(),
-                    entry.role_name.as_deref(),
-                    entry.carried.then_some("carried"),
-                    entry.statement.as_deref(),
-                    entry.reason.as_deref(),
-                    detail.as_deref(),
-                    Some(entry.action),
-                ],
-            );
+        let same = |e: &&mut Entry| {
+            e.subtransaction == entry.subtransaction && e.written == entry.written && e.event == entry.event
+        };
+        match entries.iter_mut().find(same) {
+            Some(found) => {
+                (found.begun, found.events) = (entry.begun, found.events + entry.events);
+                found.rows = found.rows.map(|rows| rows + entry.rows.unwrap_or(0)).or(entry.rows);
+            }
+            None => entries.push(entry),
         }
     });
 }
 
-/// At its end, where no statement lends a snapshot any more. Nothing if the extension has been dropped. A standby, which can
-/// never write, has its server's log.
-pub fn write_at_end(entries: &[Entry]) {
-    if !extension_is_there() {
-        return;
+/// Counts a use: once for each of the client's statements, whatever it runs inside.
+pub fn add_use(used: Entry) {
+    if !ENTRIES.with(|entries| entries.iter().rev().any(|e| e.begun == used.begun)) {
+        add(used);
     }
-    if queue::is_standby() {
-        for entry in entries {
-            queue::push_many(&entry.event(), entry.events, None);
-        }
-        return;
-    }
-    // SAFETY: an error is the transaction's, which releases the snapshot.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    write(entries);
-    // SAFETY: pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
 }
 
-/// Before a session that ends writes anything: what PostgreSQL itself does before it drops temporary tables.
-pub fn end_transaction() {
-    // SAFETY: raises nothing that the end of the process would not.
-    boundary(|| unsafe { raw::AbortOutOfAnyTransaction() });
+/// At once, and remembered in case it is taken back.
+pub fn write_now(mut entry: Entry) {
+    write(std::slice::from_ref(&entry));
+    entry.written = true;
+    add(entry);
 }
 
-/// While the session ends.
-pub fn write_in_own_transaction(entries: &[Entry]) {
-    // SAFETY: no transaction is open.
-    boundary(|| unsafe { raw::StartTransactionCommand() });
-    if !queue::is_standby() {
-        // SAFETY: the transaction is ours alone, and its default may be the role's.
-        unsafe { pg_sys::XactReadOnly = false };
+/// In this transaction.
+pub fn write(entries: &[Entry]) {
+    // SAFETY: gives the transaction its number, which it needs to write.
+    let transaction = unsafe { pg_sys::GetTopFullTransactionId() }.value;
+    let rows = Value::Array(entries.iter().map(|e| e.row(transaction)).collect()).to_string();
+    pg::as_superuser(|| {
+        entries.iter().for_each(|e| note_own(&e.event.action, e.events));
+        spi::execute(queue::writer::INSERT, &[Some(&rows)]);
+    });
+}
+
+pub fn is_waiting() -> bool {
+    ENTRIES.with(|entries| entries.iter().any(|e| !e.written))
+}
+
+/// At the transaction's end, before it commits. Nothing if the extension has been dropped.
+pub fn flush() {
+    // SAFETY: a backend-local flag.
+    if unsafe { pg_sys::XactReadOnly } || !is_waiting() {
+        return;
     }
-    write_at_end(entries);
-    // SAFETY: begun above.
-    boundary(|| unsafe { raw::CommitTransactionCommand() });
+    let unwritten: Vec<_> = ENTRIES.with(|entries| entries.iter().filter(|e| !e.written).cloned().collect());
+    if extension_is_there() {
+        // SAFETY: no statement lends a snapshot any more; an error is the transaction's, which releases it.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+        write(&unwritten);
+        // SAFETY: pushed above.
+        unsafe { pg_sys::PopActiveSnapshot() };
+    }
+    ENTRIES.with(|entries| entries.iter_mut().for_each(|e| e.written = true));
+}
+
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    if ENTRIES.with(|entries| entries.is_empty()) || !pg::ends_transaction(event) {
+        return;
+    }
+    let entries = ENTRIES.with(std::mem::take);
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_ABORT => entries.into_iter().for_each(Entry::push_rolled_back),
+        _ => entries.iter().filter(|e| !e.written).for_each(Entry::push),
+    }
+}
+
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    ended: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
+    if event == SUBXACT_EVENT_COMMIT_SUB {
+        let ours = |e: &&mut Entry| e.subtransaction == ended;
+        ENTRIES.with(|entries| entries.iter_mut().filter(ours).for_each(|e| e.subtransaction = parent));
+    } else if event == SUBXACT_EVENT_ABORT_SUB {
+        let back: Vec<_> = ENTRIES.with(|entries| entries.extract_if(.., |e| e.subtransaction == ended).collect());
+        back.into_iter().for_each(Entry::push_rolled_back);
+    }
 }
 
 /// As JSON has it.

@@ -10,9 +10,11 @@ pub mod detect;
 pub mod entry;
 pub mod event;
 pub mod immutable;
+pub mod locks;
 pub mod observed;
 pub mod partitions;
 pub mod queue;
+pub mod reads;
 mod registry;
 pub mod writes;
 
@@ -20,6 +22,7 @@ pub fn init() {
     writes::init();
     observed::init();
     attempts::init();
+    entry::init();
     queue::init();
     detect::init();
     administration::init();

@@ -1,12 +1,11 @@
-//! Observe mode: what enforcing would have refused or hidden, counted in this backend and written down when a transaction
-//! commits. What was seen in a transaction that rolled back, or could not write, is written by the session's next one
-//! that commits and can; a session that has none any more takes it along.
+//! Observe mode: what enforcing would have refused or hidden, counted in this backend and written down when its transaction
+//! commits, or through the queue when that rolls back or cannot write.
 
-use super::writes::{note_own, qualified};
+use super::detect::scoped_name;
+use super::entry::{self as log, Entry};
+use super::event::Event;
 use crate::context::value::Org;
 use crate::pg::{self, Backend, entry};
-use crate::settings::{self, ACTOR, REASON};
-use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::c_void;
 use uuid::Uuid;
@@ -43,39 +42,33 @@ struct Note {
     /// The context's.
     org: Option<Org>,
     role: pg_sys::Oid,
-    statement: Option<String>,
-    name: String,
-    role_name: Option<String>,
-    actor: Option<String>,
-    reason: Option<String>,
+    event: Event,
     /// When the client statement began that was counted last.
     begun: pg_sys::TimestampTz,
     events: u64,
     rows: u64,
-    /// From an earlier transaction.
-    carried: bool,
 }
 
 impl Note {
-    /// What enforcing would have raised.
-    fn sqlstate(&self) -> &'static str {
-        match self.why {
-            Why::Truncate if self.org.is_none() => "OS001",
-            Why::NoContext | Why::NullOrganization => "OS001",
-            Why::WrongOrganization | Why::Truncate => "OS002",
-            Why::ContextChange => "OS003",
-        }
-    }
-
     fn is(&self, other: (pg_sys::Oid, &'static str, Why, Option<Org>, pg_sys::Oid)) -> bool {
         (self.table, self.operation, self.why, self.org, self.role) == other
     }
 }
 
+/// What enforcing would have raised.
+fn sqlstate(why: Why, org: Option<Org>) -> &'static str {
+    match why {
+        Why::Truncate if org.is_none() => "OS001",
+        Why::NoContext | Why::NullOrganization => "OS001",
+        Why::WrongOrganization | Why::Truncate => "OS002",
+        Why::ContextChange => "OS003",
+    }
+}
+
 static NOTES: Backend<Vec<Note>> = Backend::new(Vec::new());
 
-/// More different ones than this are told apart by their statement and actor no longer: a standby's session, which can
-/// never write, must not grow without end.
+/// More different ones than this are told apart by their statement and actor no longer: a transaction must not grow without
+/// end.
 const MANY: usize = 1000;
 
 pub fn init() {
@@ -107,103 +100,43 @@ pub fn note(table: pg_sys::Oid, operation: &'static str, why: Why, org: Option<O
     if counted {
         return;
     }
-    // SAFETY: NULL outside a client's statement.
-    let statement = pg::text_of(unsafe { pg_sys::debug_query_string });
-    let (name, role_name) = (qualified(table), pg::role_name(role));
-    let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
+    // Anybody may put our triggers on a table of their own.
+    let Some(name) = scoped_name(table) else { return };
+    let event = Event {
+        organization_id: org.map(Uuid::from_bytes),
+        sqlstate: Some(sqlstate(why, org).into()),
+        detail: Some(serde_json::json!({ "why": why.text() })),
+        ..Event::now("observed", Some(name), Some(operation))
+    };
     NOTES.with(|notes| {
         let few = notes.len() < MANY;
-        let (statement, actor, reason) = (statement.filter(|_| few), actor.filter(|_| few), reason.filter(|_| few));
-        let same = |n: &&mut Note| n.is(key) && n.statement == statement && n.actor == actor;
-        if let Some(note) = notes.iter_mut().find(same) {
+        let event = if few { event } else { Event { statement: None, actor: None, reason: None, ..event } };
+        if let Some(note) = notes.iter_mut().find(|n| n.is(key) && n.event == event) {
             (note.begun, note.events, note.rows) = (begun, note.events + 1, note.rows + rows);
             return;
         }
-        notes.push(Note {
-            table,
-            operation,
-            why,
-            org,
-            role,
-            statement,
-            name,
-            role_name,
-            actor,
-            reason,
-            begun,
-            events: 1,
-            rows,
-            carried: false,
-        });
+        notes.push(Note { table, operation, why, org, role, event, begun, events: 1, rows });
     });
 }
 
-const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, table_name, operation, row_count, event_count, \
-     actor, login_name, session_user_name, role_name, application_name, client_addr, txid, statement, sqlstate, reason, detail) \
-     SELECT $1::pg_catalog.uuid, 'observed', $2, $3, $4::pg_catalog.int8, $5::pg_catalog.int8, $6, \
-     COALESCE($7, session_user)::pg_catalog.name, session_user, $8::pg_catalog.name, \
-     pg_catalog.current_setting('application_name'), pg_catalog.inet_client_addr(), \
-     CASE WHEN $9 IS NULL THEN pg_catalog.pg_current_xact_id() END, $10, $11, $12, \
-     pg_catalog.jsonb_build_object('why', $13) \
-     WHERE EXISTS (SELECT FROM orgscope.scoped_table s \
-         WHERE pg_catalog.format('%I.%I', s.schema_name, s.table_name) OPERATOR(pg_catalog.=) $2)";
-
-/// Writes down all notes, unless this transaction cannot.
-fn flush() {
-    // SAFETY: a backend-local flag.
-    if unsafe { pg_sys::XactReadOnly } {
-        return;
-    }
-    let notes = NOTES.with(std::mem::take);
-    // SAFETY: a catalog look-up that tells an absent extension by InvalidOid.
-    if unsafe { pg_sys::get_extension_oid(c"orgscope".as_ptr(), true) } == pg_sys::InvalidOid {
-        return;
-    }
-    // SAFETY: this backend's own identity.
-    let login = pg::role_name(unsafe { pg_sys::GetAuthenticatedUserId() });
-    // SAFETY: no portal is left that lends its snapshot. An error is the transaction's, which releases it.
-    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-    pg::as_superuser(|| {
-        for note in &notes {
-            note_own("observed", note.events);
-            let org = note.org.map(|o| Uuid::from_bytes(o).to_string());
-            let rows = (note.rows > 0).then(|| note.rows.to_string());
-            let events = note.events.to_string();
-            spi::execute(
-                INSERT,
-                &[
-                    org.as_deref(),
-                    Some(&note.name),
-                    Some(note.operation),
-                    rows.as_deref(),
-                    Some(&events),
-                    note.actor.as_deref(),
-                    login.as_deref(),
-                    note.role_name.as_deref(),
-                    note.carried.then_some("carried"),
-                    note.statement.as_deref(),
-                    Some(note.sqlstate()),
-                    note.reason.as_deref(),
-                    Some(note.why.text()),
-                ],
-            );
-        }
-    });
-    // SAFETY: pushed above.
-    unsafe { pg_sys::PopActiveSnapshot() };
+fn take() -> impl Iterator<Item = Entry> {
+    let notes = NOTES.with(std::mem::take).into_iter();
+    notes.map(|note| Entry::many(note.event, note.events, (note.rows > 0).then_some(note.rows)))
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE};
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_PRE_COMMIT};
     if NOTES.with(|notes| notes.is_empty()) {
         return;
     }
     match event {
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE if !pg::in_parallel_worker() => entry(|| {
-            flush();
+        XACT_EVENT_PRE_COMMIT if !pg::in_parallel_worker() => entry(|| {
+            take().for_each(log::add);
+            log::flush();
             Ok(())
         }),
-        XACT_EVENT_COMMIT | XACT_EVENT_ABORT => NOTES.with(|notes| notes.iter_mut().for_each(|n| n.carried = true)),
+        XACT_EVENT_ABORT => take().for_each(Entry::push_rolled_back),
+        _ if pg::ends_transaction(event) => take().for_each(|entry| entry.push()),
         _ => {}
     }
 }

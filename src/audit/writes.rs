@@ -197,7 +197,7 @@ fn note_unsealed() {
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {
-    let idle = COUNTS.with(|counts| counts.is_empty()) && !UNSEALED.with(|unsealed| *unsealed);
+    let idle = COUNTS.with(|counts| counts.is_empty()) && OWN.with(|own| own.is_none());
     if !idle && pg::ends_transaction(event) {
         end_transaction(event);
     }

@@ -7,6 +7,7 @@
 //! transaction commits, and so do their records.
 
 use crate::audit::entry::{self as log, Entry};
+use crate::audit::event::Event;
 use crate::context::functions::require_active;
 use crate::context::glass_end::watch_exit;
 use crate::context::lifetime::assign;
@@ -16,6 +17,7 @@ use crate::guard::ddl::nodes;
 use crate::guard::row_security_bypassed;
 use crate::pg::{self, Backend, boundary, entry, in_parallel_worker};
 use crate::pg_function;
+use crate::settings::{self, ACTOR};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::GUC_ACTION_SET;
 use std::ffi::c_int;
@@ -29,10 +31,10 @@ pub struct Glass {
     pub org: Org,
     /// As which it was opened, and for which alone it holds: a pooler may give the session to another role.
     role: pg_sys::Oid,
-    role_name: Option<String>,
     pub expires: pg_sys::TimestampTz,
     writable: bool,
-    reason: String,
+    /// Who opened it, and why: its end may be when nobody can be looked up any more.
+    opened: Event,
 }
 
 impl Glass {
@@ -82,14 +84,12 @@ pub struct State {
     pub open: Option<Glass>,
     /// The open one ends with this transaction.
     pub ending: Option<End>,
+    /// The record of that is one of this transaction's.
+    pub end_noted: bool,
     /// How the last one ended.
     pub ended: Option<End>,
     /// The next value of the setting is ours.
     pub assigning: bool,
-    /// What could not be written yet.
-    pub unwritten: Vec<Entry>,
-    /// This transaction has written it.
-    pub written: bool,
     pub watches_exit: bool,
 }
 
@@ -97,10 +97,9 @@ pub static STATE: Backend<State> = Backend::new(State {
     asked: None,
     open: None,
     ending: None,
+    end_noted: false,
     ended: None,
     assigning: false,
-    unwritten: Vec::new(),
-    written: false,
     watches_exit: false,
 });
 
@@ -164,12 +163,18 @@ pg_function! {
         // SAFETY: reads the clock and the state of the transaction.
         let (time, subtransaction) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetCurrentSubTransactionId()) };
         let expires = time + i64::from(minutes) * MINUTE;
-        let (role_name, writable) = (pg::role_name(now.role), call.bool(3).unwrap_or(false));
-        let glass = Glass { org, role: now.role, role_name, expires, writable, reason };
+        let writable = call.bool(3).unwrap_or(false);
+        let opened = Event {
+            role_name: pg::role_name(now.role),
+            reason: Some(reason),
+            statement: None,
+            ..Event::now("break_glass", None, None)
+        };
+        let glass = Glass { org, role: now.role, expires, writable, opened };
         let detail = serde_json::json!({
             "minutes": minutes, "writable": writable, "expires_at": log::time(expires)
         });
-        log::write(&[glass.entry("OPEN", Some(detail))]);
+        log::write_now(glass.entry("OPEN", Some(detail)));
         watch_exit();
         STATE.with(|s| s.asked = Some((glass, subtransaction)));
         Ok(Some(expires.into()))
@@ -183,7 +188,7 @@ pg_function! {
         let (asked, open) = STATE.with(|s| (s.asked.take(), s.open.is_some()));
         let found = asked.is_some() || open;
         if let Some((glass, _)) = asked {
-            log::write(&[glass.ending(End::Closed)]);
+            log::write_now(glass.ending(End::Closed));
         }
         if open && is_break_glass() {
             boundary(|| assign(Some(c""), GUC_ACTION_SET));
@@ -194,7 +199,9 @@ pg_function! {
 
 impl Glass {
     fn entry(&self, operation: &'static str, detail: Option<serde_json::Value>) -> Entry {
-        Entry::of_break_glass(self.org, operation, self.role_name.clone(), &self.reason, detail)
+        let operation = Some(operation.into());
+        let event = Event { operation, detail, actor: settings::text(&ACTOR), ..self.opened.clone() };
+        Entry::new(event).about(Some(self.org))
     }
 
     pub fn ending(&self, end: End) -> Entry {
@@ -249,7 +256,7 @@ fn statement(planned: Option<*mut pg_sys::PlannedStmt>) {
         }
     } else if !parallel && planned.is_some_and(is_under_row_security) {
         let used = glass.entry("USE", None).used(now.time);
-        STATE.with(|s| log::merge_use(&mut s.unwritten, used));
+        log::add_use(used);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::context::break_glass::{End, Moment, STATE};
 use crate::context::lifetime::assign;
 use crate::context::value::{Org, is_break_glass, is_touched};
 use crate::error::Error;
-use crate::pg::{entry, in_parallel_worker};
+use crate::pg::{boundary, entry, in_parallel_worker, raw};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::GUC_ACTION_SET;
 use std::ffi::{CStr, c_int, c_void};
@@ -20,7 +20,7 @@ pub fn init() {
 /// Before a transaction commits or is prepared: writes the records, and leaves the setting as it shall be after it.
 /// False if break-glass has no say in that. Plain frame.
 pub fn before_end(event: pg_sys::XactEvent::Type) -> bool {
-    let idle = STATE.with(|s| s.asked.is_none() && s.open.is_none() && s.unwritten.is_empty());
+    let idle = STATE.with(|s| s.asked.is_none() && s.open.is_none());
     if idle || in_parallel_worker() {
         return false;
     }
@@ -51,13 +51,12 @@ fn judge_end(prepares: bool) -> Result<(), Error> {
     if prepares || unsafe { pg_sys::XactReadOnly } {
         return Ok(());
     }
-    let (mut entries, end) =
-        STATE.with(|s| (s.unwritten.clone(), s.open.as_ref().zip(s.ending).map(|(g, e)| (g.clone(), e))));
-    entries.extend(end.map(|(glass, end)| glass.ending(end)));
-    if !entries.is_empty() {
-        log::write_at_end(&entries);
-        STATE.with(|s| s.written = true);
+    let end = STATE.with(|s| s.open.as_ref().zip(s.ending).map(|(glass, end)| glass.ending(end)));
+    if let Some(end) = end {
+        log::add(end);
+        STATE.with(|s| s.end_noted = true);
     }
+    log::flush();
     Ok(())
 }
 
@@ -72,16 +71,12 @@ fn hold(org: Org) {
 /// After a transaction: what was decided before its end holds if it committed, and was never if it did not.
 pub fn after_end(event: pg_sys::XactEvent::Type) {
     use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
-    if STATE.with(|s| s.asked.is_none() && s.ending.is_none() && s.unwritten.is_empty()) {
+    if STATE.with(|s| s.asked.is_none() && s.ending.is_none() && !s.end_noted) {
         return;
     }
     let lasts = matches!(event, XACT_EVENT_COMMIT | XACT_EVENT_PREPARE);
     let ended = STATE.with(|s| {
-        let (asked, ending, written) = (s.asked.take(), s.ending.take(), std::mem::take(&mut s.written));
-        if lasts && written {
-            s.unwritten.clear();
-        }
-        log::carry(&mut s.unwritten);
+        let (asked, ending, noted) = (s.asked.take(), s.ending.take(), std::mem::take(&mut s.end_noted));
         if !lasts {
             return None;
         }
@@ -90,11 +85,10 @@ pub fn after_end(event: pg_sys::XactEvent::Type) {
         if let Some((glass, _)) = asked {
             (s.open, s.ended) = (Some(glass), None);
         }
-        ended.filter(|_| !written)
+        ended.filter(|_| !noted)
     });
     if let Some((glass, end)) = ended {
-        let entry = glass.ending(end);
-        STATE.with(|s| s.unwritten.push(entry));
+        glass.ending(end).push();
     }
 }
 
@@ -123,16 +117,15 @@ pub fn watch_exit() {
 
 unsafe extern "C-unwind" fn at_exit(_: c_int, _: pg_sys::Datum) {
     entry(|| {
-        log::end_transaction();
+        // First what the transaction has used, which its end puts on record: what PostgreSQL itself does before it drops
+        // temporary tables.
+        // SAFETY: raises nothing that the end of the process would not.
+        boundary(|| unsafe { raw::AbortOutOfAnyTransaction() });
         // SAFETY: reads the clock.
         let time = unsafe { pg_sys::GetCurrentTimestamp() };
-        let mut entries = STATE.with(|s| std::mem::take(&mut s.unwritten));
         if let Some(glass) = STATE.with(|s| s.open.take()) {
             let expired = glass.expires <= time;
-            entries.push(glass.ending(if expired { End::Expired } else { End::SessionEnded }));
-        }
-        if !entries.is_empty() {
-            log::write_in_own_transaction(&entries);
+            glass.ending(if expired { End::Expired } else { End::SessionEnded }).push();
         }
         Ok(())
     });

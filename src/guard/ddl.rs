@@ -117,7 +117,7 @@ pub fn check_attach(statement: &pg_sys::AlterTableStmt) -> Result<(), Error> {
 
 /// No lock: the statement takes its own, and a table that is being scoped at this moment is checked by no one but its
 /// own session.
-fn table_of(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+pub fn table_of(name: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     let flags = pg_sys::RVROption::RVR_MISSING_OK;
     // SAFETY: the parser's node; missing_ok.
     let table =
@@ -188,7 +188,7 @@ pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) {
     };
     let ours = name.filter(|name| name.starts_with("orgscope_") && extension_is_there());
     if let (Some(name), true) = (ours, unsafe { pg_sys::superuser() } && !creating_extension()) {
-        audit::record(command, None, &serde_json::json!({ "objects": [name] }));
+        audit::record(command, None, Some(serde_json::json!({ "objects": [name] })));
     }
 }
 
@@ -213,7 +213,7 @@ pub unsafe fn record_unseen(node: *mut pg_sys::Node) {
     if extension_is_there() && !creating_extension() {
         // SAFETY: the parser's node; names of tags are static.
         let name = unsafe { pg::text_of(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))) };
-        audit::record(&name.unwrap_or_default(), None, &serde_json::json!({ "event_triggers": "off" }));
+        audit::record(&name.unwrap_or_default(), None, Some(serde_json::json!({ "event_triggers": "off" })));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::context::value::{absence, current, use_current};
 use crate::error::{Error, Foreign};
 use crate::guard::{began, is_apply_worker, observe, row_security_bypassed, table_name};
 use crate::pg_function;
-use crate::settings::{REQUIRE_CONTEXT, RequireContext};
+use crate::settings::{BYPASS, Bypass, REQUIRE_CONTEXT, RequireContext};
 use crate::trigger::{Shape, Trigger};
 use pgrx::pg_sys;
 
@@ -46,6 +46,9 @@ pg_function! {
         let table = || table_name(t.table(), None);
         if current().is_none() {
             if row_security_bypassed(t.table()) {
+                if BYPASS.get() == Bypass::Deny {
+                    return Err(Error::BypassDenied { table: table() });
+                }
                 writes::record_truncate(t.table());
                 return Ok(Some(pg_sys::Datum::null()));
             }

@@ -21,13 +21,16 @@ mod tree;
 mod undo;
 mod views;
 
+use crate::audit::entry::{self, Entry};
+use crate::audit::writes::qualified;
 use crate::error::{Error, TableName};
 use crate::history::{self, History};
 use crate::pg::{as_superuser, text_datum};
 use crate::{pg_function, spi};
+pub use drift::name;
 pub use facts::Facts;
 use facts::Registered;
-use options::{Locks, Options};
+use options::{Locks, Mode, Options};
 use pgrx::pg_sys;
 pub use refuse::conflict;
 use serde::Serialize;
@@ -76,6 +79,21 @@ pg_function! {
 }
 
 fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<Vec<Step>, Error> {
+    let steps = obey(verb, target, column, options)?;
+    let operation = match verb {
+        "disable" => "DISABLE",
+        "end history" => "END HISTORY",
+        "unshare" => "UNSHARE",
+        "exempt" => "EXEMPT",
+        "enable" if Options::parse(options)?.mode == Mode::Observe => "OBSERVE",
+        _ => return Ok(steps),
+    };
+    // What takes protection away is on record.
+    entry::write_now(Entry::of_client("lifecycle", operation, None).of_table(Some(qualified(target))));
+    Ok(steps)
+}
+
+fn obey(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<Vec<Step>, Error> {
     match verb {
         "plan" => {
             let options = Options::parse(options)?;

@@ -173,7 +173,8 @@ impl<'a> Queue<'a> {
         }
         let next = self.header.used as usize;
         let Some(i) = free.or((next < self.places.len()).then_some(next)) else { return Pushed::Full };
-        if json.len() > LONGEST {
+        // Rows that come after their event give way to events.
+        if json.len() > LONGEST || counts.events == 0 && self.is_half_full() {
             return Pushed::Full;
         }
         self.texts[i][..json.len()].copy_from_slice(json);
@@ -346,6 +347,21 @@ mod tests {
         q.confirm(1, 100);
         q.confirm(2, 101);
         assert_eq!(q.oldest(), None);
+    }
+
+    #[test]
+    fn rows_that_come_later_join_their_event_and_take_no_room_from_others() {
+        let mut memory = memory(4);
+        let mut q = queue(&mut memory, 4);
+        let rows = Counts { events: 0, rows: Some(7), ..once(11) };
+        q.push(1, b"a", Counts { rows: None, ..once(10) });
+        assert_eq!(q.push(1, b"a", rows), Pushed::Merged);
+        let taken = q.take(1, 1);
+        assert_eq!(taken[0].counts, Counts { events: 1, rows: Some(7), first: 10, last: 11, transaction: Some(7) });
+        assert_eq!(q.push(1, b"a", rows), Pushed::New);
+        q.push(1, b"b", once(12));
+        assert_eq!((q.push(1, b"c", rows), q.push(1, b"c", once(13))), (Pushed::Full, Pushed::New));
+        assert_eq!(*q.totals(), Totals { queued: 3, ..Totals::default() });
     }
 
     #[test]

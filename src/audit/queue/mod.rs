@@ -15,7 +15,7 @@ use memory::{LONGEST, Queue};
 use pgrx::pg_sys;
 
 pub use kind::{ByKind, kind_of};
-pub use shared::{count, wait_for_writer};
+pub use shared::{count, is_there, wait_for_writer};
 
 pg_function! {
     /// `orgscope.flush_audit() → void`: returns when all that was queued before it in this database is written.
@@ -77,6 +77,16 @@ pub fn push_many(event: &Event, events: u64, rows: Option<u64>) -> bool {
 pub fn is_standby() -> bool {
     // SAFETY: reads shared memory.
     unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// How many rows an event had that was queued before. It joins the event where that still waits, and is a row with an event
+/// count of zero otherwise.
+pub fn push_rows(event: &Event, rows: u64) {
+    if !is_standby() {
+        // SAFETY: a plain global.
+        let database = unsafe { pg_sys::MyDatabaseId }.to_u32();
+        shared::push(Some(database), kind_of(&event.action), &event.encode(LONGEST), Counts::now(0, Some(rows)));
+    }
 }
 
 /// This backend has committed audit rows of its own, of these events, which a writer is to seal.

@@ -257,7 +257,7 @@ fn write_batch(database: u32) -> bool {
     true
 }
 
-const INSERT: &str = "INSERT INTO orgscope.audit_log (at, organization_id, action, table_name, operation, row_count, event_count, actor, \
+pub const INSERT: &str = "INSERT INTO orgscope.audit_log (at, organization_id, action, table_name, operation, row_count, event_count, actor, \
      login_name, session_user_name, role_name, application_name, client_addr, txid, statement, sqlstate, reason, detail) \
      SELECT pg_catalog.to_timestamp(e.first / 1000000.0 + 946684800), e.organization_id, e.action, e.table_name, e.operation, \
      e.row_count, e.event_count, e.actor, e.login_name, e.session_user_name, e.role_name, e.application_name, e.client_addr, \

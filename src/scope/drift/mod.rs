@@ -2,10 +2,12 @@
 //! planner says what the tables it may have touched are missing. What they were missing before is remembered, so a
 //! command that takes nothing away is never refused, and neither is a restore that puts the parts together one by one.
 
+mod commanded;
 mod missing;
 mod quiet;
 
 use crate::audit::ddl;
+use crate::audit::writes::qualified;
 use crate::error::{Error, Report};
 use crate::guard::table_name;
 use crate::history;
@@ -20,6 +22,7 @@ use pgrx::pg_sys;
 use serde::Deserialize;
 use std::collections::HashMap;
 
+pub use commanded::name;
 pub use quiet::{is_quiet, quiet};
 
 /// A registered table that a command may have changed, and what it was like when it was last looked at.
@@ -95,14 +98,17 @@ pg_function! {
             registry::follow();
             as_superuser(|| spi::query_planned(FOLLOW, &[]));
         }
-        if is_there(CONCERNED) {
+        let named = commanded::take_named(&tag, &["GRANT", "REVOKE", "CREATE SCHEMA"]);
+        if named.is_some() || is_there(CONCERNED) {
+            let commanded = commanded::by_command(&named.unwrap_or_default())?;
             if let Some((old, new)) = call.renamed_column() {
                 history::follow_column(&old, &new);
             }
             if !registry::is_scoping() && members::may_change(&tag) {
                 members::adopt()?;
             }
-            judge_all(touched(COMMANDS)?, &tag)?;
+            let recorded = judge_all(touched(COMMANDS)?, &tag)?;
+            commanded::record(&tag, &commanded, &recorded);
         }
         record_ours(OURS, &tag, &[Some(if call.only_adds() { "true" } else { "false" })])?;
         crate::scope::birth::judge(&tag)?;
@@ -117,13 +123,15 @@ pg_function! {
             return Ok(None);
         }
         let tag = command_tag(call);
-        if is_there(GONE) {
+        let (gone, lost) = (is_there(GONE), is_there(LOST));
+        let named = commanded::take_named(&tag, &["DROP INDEX"]);
+        let dropped = if gone || lost || named.is_some() { commanded::by_drop(&named)? } else { Vec::new() };
+        if gone {
             registry::forget();
             as_superuser(|| spi::query_planned(FORGET, &[]));
         }
-        if is_there(LOST) {
-            judge_all(touched(DROPS)?, &tag)?;
-        }
+        let recorded = if lost { judge_all(touched(DROPS)?, &tag)? } else { Vec::new() };
+        commanded::record(&tag, &dropped, &recorded);
         record_ours(DROPPED_OURS, &tag, &[])?;
         Ok(None)
     }
@@ -131,7 +139,7 @@ pg_function! {
 
 /// After REASSIGN OWNED, for which no event trigger fires.
 pub fn judge_owners() -> Result<(), Error> {
-    with_pinned_search_path(|| judge_all(touched(OWNERS)?, "REASSIGN OWNED"))
+    with_pinned_search_path(|| judge_all(touched(OWNERS)?, "REASSIGN OWNED")).map(drop)
 }
 
 /// pg_upgrade puts catalogs together without our settings.
@@ -154,18 +162,25 @@ fn parse(json: Option<String>) -> Result<Vec<Touched>, Error> {
     })
 }
 
-fn judge_all(mut tables: Vec<Touched>, tag: &str) -> Result<(), Error> {
+/// Returns the tables whose loss is on record.
+fn judge_all(mut tables: Vec<Touched>, tag: &str) -> Result<Vec<u32>, Error> {
     tables.retain(|t| !is_quiet(t.oid));
     let mut trees = inspect(&mut tables)?;
-    tables.iter_mut().try_for_each(|table| judge(table, trees.remove(&table.oid), tag))
+    let mut recorded = Vec::new();
+    for table in &mut tables {
+        if judge(table, trees.remove(&table.oid), tag)? {
+            recorded.push(table.oid);
+        }
+    }
+    Ok(recorded)
 }
 
-fn judge(table: &mut Touched, tree: Option<Tree>, tag: &str) -> Result<(), Error> {
+fn judge(table: &mut Touched, tree: Option<Tree>, tag: &str) -> Result<bool, Error> {
     let missing = Missing::of(table, tree.as_ref());
     let Some(known) = &table.known else {
         // Restored a moment ago: from here on it gets no worse.
         remember(table, &missing);
-        return Ok(());
+        return Ok(false);
     };
     let (lost, wider) = missing.beyond(known, table.settled);
     if let (false, Some(tree)) = (lost.is_empty(), &tree) {
@@ -179,15 +194,16 @@ fn judge(table: &mut Touched, tree: Option<Tree>, tag: &str) -> Result<(), Error
                 missing: lost,
             });
         }
-        ddl::record(tag, Some(table.oid.into()), &serde_json::json!({ "missing": lost }));
+        ddl::record(tag, Some(qualified(table.oid.into())), Some(serde_json::json!({ "missing": lost })));
     }
+    let recorded = !lost.is_empty();
     for opening in wider.iter().filter(|_| table.settled) {
         warn(&opening.report(table.oid));
     }
     if !missing.is(known) || (missing.is_complete() && !table.settled) {
         remember(table, &missing);
     }
-    Ok(())
+    Ok(recorded)
 }
 
 /// The tables as the catalogs say they are now, their registered columns followed.
@@ -260,7 +276,7 @@ pub fn forget(oid: u32) {
 fn record_ours(sql: &'static str, tag: &str, args: &[Option<&str>]) -> Result<(), Error> {
     if let Some(objects) = as_superuser(|| spi::query_planned(sql, args)) {
         let objects: serde_json::Value = serde_json::from_str(&objects).unwrap_or_default();
-        ddl::record(tag, None, &serde_json::json!({ "objects": objects }));
+        ddl::record(tag, None, Some(serde_json::json!({ "objects": objects })));
     }
     Ok(())
 }

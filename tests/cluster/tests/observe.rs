@@ -141,20 +141,28 @@ fn equal_observations_are_one_row() {
     assert_eq!(one(&mut world.owner(), "SELECT ready FROM orgscope.scoping_readiness(now())"), "t");
 }
 
-/// Not written at once: transactions that roll back or are read-only. The session's next commit writes it.
+/// Transactions that roll back or are read-only.
 #[test]
-fn what_cannot_be_written_waits_for_the_next_commit() {
-    let world = world("observe_waits");
+fn what_rolls_back_or_cannot_be_written_is_on_record() {
+    let world = world("observe_back");
     let mut app = world.app();
     run(&mut app, "BEGIN; SELECT FROM item; ROLLBACK");
     run(&mut app, "BEGIN READ ONLY; SELECT FROM item WHERE id = 1; COMMIT");
     run(&mut app, "BEGIN; SAVEPOINT s; DELETE FROM item WHERE id = 3; ROLLBACK TO s; ROLLBACK");
-    assert_eq!(observed(&world), [""; 0]);
-    run(&mut app, "SELECT 1");
     let read = "SELECT no context 1 OS001 app";
+    run(&mut world.superuser(), "SELECT orgscope.flush_audit()");
     assert_eq!(observed(&world), [read, read, "DELETE no context 1 OS001 app"]);
-    run(&mut app, "SELECT 1");
-    assert_eq!(observed(&world).len(), 3, "once");
+    let back = "SELECT detail ->> 'rolled_back' FROM orgscope.audit_log WHERE action = 'observed' ORDER BY id";
+    assert_eq!(rows(&mut world.superuser(), back), ["true", "-", "true"]);
+    assert_eq!(one(&mut world.owner(), "SELECT reads_without_context FROM orgscope.scoping_readiness()"), "2");
+    // Nobody forges an observation with our triggers on a table of their own.
+    run(
+        &mut app,
+        "CREATE TEMP TABLE forged (organization_id uuid);
+         CREATE POLICY p ON forged USING (orgscope.observe_read('forged'::regclass)); BEGIN; SELECT * FROM forged; ROLLBACK",
+    );
+    run(&mut world.superuser(), "SELECT orgscope.flush_audit()");
+    assert_eq!(observed(&world).len(), 3);
 }
 
 /// One transaction for two organizations is what enforcing refuses with OS003.

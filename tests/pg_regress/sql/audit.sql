@@ -40,7 +40,7 @@ SELECT * FROM record;
 -- The rest of each row.
 SELECT bool_and(login_name = session_user AND session_user_name = session_user AND txid IS NOT NULL
                 AND application_name <> '' AND event_count = 1 AND at <= clock_timestamp()) AS complete
-FROM orgscope.audit_log WHERE table_name = 'public.invoice';
+FROM orgscope.audit_log WHERE table_name = 'public.invoice' AND detail IS NULL;
 
 -- A tenant reads its own organization's rows, without the statements.
 SET ROLE app;

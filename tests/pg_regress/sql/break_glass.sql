@@ -7,7 +7,7 @@ CREATE ROLE support NOSUPERUSER NOBYPASSRLS;
 GRANT SELECT, UPDATE ON claim TO support;
 CREATE VIEW glass AS
     SELECT operation, organization_id, event_count, role_name, reason, statement, detail - 'expires_at' AS detail
-    FROM orgscope.audit_log WHERE action = 'break_glass' ORDER BY id;
+    FROM orgscope.audit_log WHERE action = 'break_glass' ORDER BY at, id;
 
 -- Nobody may unless it is granted.
 SET ROLE support;
@@ -58,6 +58,7 @@ SELECT orgscope.end_break_glass();
 SELECT * FROM claim;
 RESET ROLE;
 
+SELECT orgscope.flush_audit();
 SELECT * FROM glass;
 DROP VIEW glass;
 SELECT count(*) > 0 AS undone FROM orgscope.disable_org_scoping('claim');

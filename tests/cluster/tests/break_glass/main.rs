@@ -29,18 +29,22 @@ fn open(client: &mut Client, org: &str, more: &str) {
 
 /// What was recorded, in order.
 fn record(world: &World) -> Vec<String> {
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
     rows(
-        &mut world.superuser(),
+        &mut admin,
         "SELECT operation, left(organization_id::text, 1), event_count, role_name, reason, statement, detail - 'expires_at' - 'expired_at', txid IS NULL
-         FROM orgscope.audit_log WHERE action = 'break_glass' ORDER BY id",
+         FROM orgscope.audit_log WHERE action = 'break_glass' ORDER BY at, id",
     )
 }
 
 fn operations(world: &World) -> Vec<String> {
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
     rows(
-        &mut world.superuser(),
+        &mut admin,
         "SELECT operation, left(organization_id::text, 1), event_count, detail ->> 'why'
-         FROM orgscope.audit_log WHERE action = 'break_glass' ORDER BY id",
+         FROM orgscope.audit_log WHERE action = 'break_glass' ORDER BY at, id",
     )
 }
 
@@ -134,13 +138,15 @@ fn an_opening_that_is_not_on_record_does_not_happen() {
     open(&mut support, A, "");
     refused(&mut support, "P0001", "COMMIT");
     refused(&mut support, "OS001", COUNT);
-    assert_eq!(record(&world), [""; 0]);
+    let rolled_back = record(&world);
+    let marked = |row: &String| row.starts_with("OPEN|a|") && row.contains(r#""rolled_back": true"#);
+    assert!(!rolled_back.is_empty() && rolled_back.iter().all(marked), "{rolled_back:?}");
 
     run(&mut support, "BEGIN; SAVEPOINT s; SAVEPOINT t");
     open(&mut support, A, "");
     run(&mut support, "RELEASE t; RELEASE s; COMMIT");
     assert_eq!(one(&mut support, COUNT), "2");
-    assert_eq!(operations(&world), ["OPEN|a|1|-", "USE|a|1|-"]);
+    assert_eq!(operations(&world).split_off(rolled_back.len()), ["OPEN|a|1|-", "USE|a|1|-"]);
 }
 
 #[test]
@@ -215,7 +221,7 @@ fn another_role_of_the_session_has_no_context() {
 }
 
 #[test]
-fn a_use_that_cannot_be_written_is_written_later() {
+fn a_use_that_rolls_back_or_cannot_be_written_is_on_record() {
     let world = world("glass_later");
     let mut support = world.connect("support");
     open(&mut support, A, "");
@@ -226,23 +232,37 @@ fn a_use_that_cannot_be_written_is_written_later() {
     run(&mut support, "BEGIN READ ONLY");
     run(&mut support, "SELECT title FROM ticket");
     run(&mut support, "COMMIT");
+    run(&mut support, &format!("BEGIN; SAVEPOINT s; {COUNT}; ROLLBACK TO s; COMMIT"));
     refused(&mut support, "22012", "SELECT 1 / (id - id) FROM ticket");
-    assert_eq!(operations(&world), ["OPEN|a|1|-"]);
     // A plan that was made before, and statements that use nothing of it.
     run(&mut support, "PREPARE p AS SELECT count(*) FROM ticket; EXPLAIN SELECT count(*) FROM ticket");
-    let expected = [
-        format!("USE|a|2|support|case 4711|BEGIN; {COUNT}|-|t"),
-        "USE|a|1|support|case 4711|SELECT title FROM ticket|-|t".into(),
-        "USE|a|1|support|case 4711|SELECT 1 / (id - id) FROM ticket|-|t".into(),
-    ];
-    assert_eq!(record(&world)[1..], expected);
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let uses = rows(
+        &mut admin,
+        "SELECT left(organization_id::text, 1), sum(event_count), role_name, login_name, reason, statement, detail
+         FROM orgscope.audit_log WHERE operation = 'USE' GROUP BY 1, 3, 4, 5, 6, 7 ORDER BY min(at)",
+    );
+    let back = r#"|{"rolled_back": true}"#;
+    assert_eq!(
+        uses,
+        [
+            format!("a|2|support|support|case 4711|BEGIN; {COUNT}{back}"),
+            "a|1|support|support|case 4711|SELECT title FROM ticket|-".into(),
+            format!("a|1|support|support|case 4711|BEGIN; SAVEPOINT s; {COUNT}; ROLLBACK TO s; COMMIT{back}"),
+            format!("a|1|support|support|case 4711|SELECT 1 / (id - id) FROM ticket{back}"),
+        ]
+    );
     run(&mut support, "BEGIN; SELECT orgscope.end_break_glass()");
     run(&mut support, "SET TRANSACTION READ ONLY");
     run(&mut support, "COMMIT");
     refused(&mut support, "OS001", COUNT);
-    assert_eq!(operations(&world).len(), 4);
-    run(&mut support, "SELECT 1");
-    assert_eq!(operations(&world)[4..], ["CLOSE|a|1|closed"]);
+    assert_eq!(operations(&world).last().unwrap(), "CLOSE|a|1|closed");
+    // One that is not opened after all.
+    run(&mut support, "BEGIN");
+    open(&mut support, B, "");
+    run(&mut support, "ROLLBACK");
+    assert!(record(&world).last().unwrap().contains(r#""rolled_back": true"#), "{:?}", record(&world));
 }
 
 #[test]
@@ -277,11 +297,11 @@ fn a_prepared_transaction_opens_nothing() {
     open(&mut admin, A, "");
     refused(&mut admin, "0A000", "PREPARE TRANSACTION 'x'");
     refused(&mut world.app(), "OS001", COUNT);
-    assert_eq!(operations(&world), [""; 0]);
+    assert_eq!(operations(&world), ["OPEN|a|1|-"], "rolled back");
     open(&mut admin, A, "");
     run(&mut admin, "BEGIN; SELECT orgscope.end_break_glass(); PREPARE TRANSACTION 'x'");
     run(&mut admin, "ROLLBACK PREPARED 'x'");
-    assert_eq!(operations(&world), ["OPEN|a|1|-", "CLOSE|a|1|closed"]);
+    assert_eq!(operations(&world)[1..], ["OPEN|a|1|-", "CLOSE|a|1|closed"]);
 }
 
 #[test]

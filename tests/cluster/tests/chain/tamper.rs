@@ -12,7 +12,8 @@ fn tampered(world: &World, sql: &str) -> Vec<String> {
         run(&mut admin, &format!("ALTER TABLE orgscope.{table} DISABLE TRIGGER USER"));
     }
     run(&mut admin, sql);
-    let found = verdicts(&mut admin).into_iter().filter(|v| !GOOD.contains(&v.as_str())).collect();
+    // That the rules were taken off is on record, in nobody's chain, although it is rolled back.
+    let found = verdicts(&mut admin).into_iter().filter(|v| !v.contains("|ok|")).collect();
     run(&mut admin, "ROLLBACK");
     found
 }
@@ -110,7 +111,8 @@ fn every_change_is_found() {
         "INSERT INTO orgscope.audit_log (id, at, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (-3, '2020-01-01', '{B}', 'denied')"
     );
     assert_eq!(tampered(&world, &backdated), ["b|added|-3|-|-"]);
-    assert_eq!(verdicts(&mut world.superuser()), GOOD);
+    let left = verdicts(&mut world.superuser());
+    assert!(left.len() == 3 && left.iter().all(|v| v.contains("|ok|")), "{left:?}");
 }
 
 #[test]
