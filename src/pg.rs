@@ -46,6 +46,7 @@ pub mod raw {
         pub fn InNoForceRLSOperation() -> bool;
         pub fn IsLogicalWorker() -> bool;
         pub fn AbortOutOfAnyTransaction();
+        pub fn PreventCommandIfReadOnly(command: *const c_char);
         pub fn SPI_connect() -> c_int;
         pub fn SPI_connect_ext(options: c_int) -> c_int;
         pub fn SPI_commit();

@@ -5,7 +5,7 @@ use super::event::Event;
 use super::queue;
 use super::writes::note_own;
 use crate::guard::ddl::extension_is_there;
-use crate::pg::{self, Backend};
+use crate::pg::{self, Backend, boundary, raw};
 use crate::spi;
 use pgrx::pg_sys;
 use serde_json::{Value, json};
@@ -135,8 +135,11 @@ pub fn write_now(mut entry: Entry) {
 
 /// In this transaction.
 pub fn write(entries: &[Entry]) {
-    // SAFETY: gives the transaction its number, which it needs to write.
-    let transaction = unsafe { pg_sys::GetTopFullTransactionId() }.value;
+    // SAFETY: gives the transaction its number, which it needs to write; on a standby it could not have one.
+    let transaction = unsafe {
+        boundary(|| raw::PreventCommandIfReadOnly(c"INSERT".as_ptr()));
+        pg_sys::GetTopFullTransactionId().value
+    };
     let rows = Value::Array(entries.iter().map(|e| e.row(transaction)).collect()).to_string();
     pg::as_superuser(|| {
         entries.iter().for_each(|e| note_own(&e.event.action, e.events));

@@ -110,6 +110,8 @@ fn packages(major: &Major, pg_config: &Path) -> Vec<String> {
     if pg_config == major.packaged_pg_config() {
         packages.push(format!("postgresql-{}", major.number));
         packages.push(format!("postgresql-server-dev-{}", major.number));
+        // Tests show that orgscope works beside it.
+        packages.push(format!("postgresql-{}-pgaudit", major.number));
     }
     packages
 }

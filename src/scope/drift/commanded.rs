@@ -57,7 +57,7 @@ pub unsafe fn name(node: *mut pg_sys::Node) {
         } else if (*node).type_ == pg_sys::NodeTag::T_DropStmt {
             let drop = &*node.cast::<pg_sys::DropStmt>();
             if drop.removeType == OBJECT_INDEX {
-                let index = |name| table_of(pg_sys::makeRangeVarFromNameList(name));
+                let index = |name: *mut pg_sys::List| table_of(pg_sys::makeRangeVarFromNameList(name));
                 let table = |index| pg_sys::IndexGetRelation(index, true);
                 named.tables.extend(nodes(drop.objects).filter_map(index).map(table));
             }

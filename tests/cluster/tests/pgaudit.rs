@@ -60,13 +60,11 @@ fn each_library_has_its_records(libraries: &str) {
 }
 
 #[test]
-#[ignore = "needs the package of pgaudit: cargo xtask test --only pgaudit"]
 fn loaded_before_orgscope() {
     each_library_has_its_records("pgaudit,orgscope");
 }
 
 #[test]
-#[ignore = "needs the package of pgaudit: cargo xtask test --only pgaudit"]
 fn loaded_after_orgscope() {
     each_library_has_its_records("orgscope,pgaudit");
 }

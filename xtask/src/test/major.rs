@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     let after: [Suite; 6] = [
         ("golden", &|| golden::run(options.shared.accept)),
         ("cluster", &|| Ok(vec![suites::cluster(major)?])),
-        ("pgaudit", &|| counted("pgaudit", pgaudit::run(major))),
+        ("pgaudit", &|| counted("pgaudit", pgaudit::run())),
         ("schemas", &|| counted("schemas", schemas::run())),
         ("monitoring", &|| counted("monitoring", monitoring::run())),
         ("postgres", &|| counted("postgres", postgres::run())),
