@@ -101,7 +101,7 @@ fn dump_and_restore_keep_chains() {
 fn a_restore_meets_an_installation_at_work() {
     let world = sealed("chain_source");
     let mut admin = world.superuser();
-    run(&mut admin, &format!("SELECT orgscope.purge_audit_log((SELECT at FROM orgscope.audit_log WHERE id = 3))"));
+    run(&mut admin, "SELECT orgscope.purge_audit_log((SELECT at FROM orgscope.audit_log WHERE id = 3))");
     seal(&mut admin);
     let file = world.cluster().scratch_directory("at_work").unwrap().join("dump");
     let made =
