@@ -16,6 +16,7 @@ mod policy;
 mod scope;
 mod settings;
 mod spi;
+mod subtransaction;
 #[cfg(feature = "pg_test")]
 mod tests;
 mod trigger;

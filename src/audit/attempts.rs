@@ -121,22 +121,4 @@ fn end_transaction(event: pg_sys::XactEvent::Type) {
     }
 }
 
-unsafe extern "C-unwind" fn at_subtransaction_end(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    parent: pg_sys::SubTransactionId,
-    _: *mut c_void,
-) {
-    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
-    if event == SUBXACT_EVENT_COMMIT_SUB {
-        let ours = |a: &&mut Attempt| a.subtransaction == ended;
-        ATTEMPTS.with(|attempts| attempts.iter_mut().filter(ours).for_each(|a| a.subtransaction = parent));
-    } else if event == SUBXACT_EVENT_ABORT_SUB {
-        let taken_back = ATTEMPTS.with(|attempts| {
-            let (back, kept) = std::mem::take(attempts).into_iter().partition(|a| a.subtransaction == ended);
-            *attempts = kept;
-            back
-        });
-        record_as_rolled_back(taken_back);
-    }
-}
+crate::subtransaction::at_subtransaction_end!(ATTEMPTS: Attempt, record_as_rolled_back);

@@ -179,21 +179,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
     }
 }
 
-unsafe extern "C-unwind" fn at_subtransaction_end(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    parent: pg_sys::SubTransactionId,
-    _: *mut c_void,
-) {
-    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
-    if event == SUBXACT_EVENT_COMMIT_SUB {
-        let ours = |e: &&mut Entry| e.subtransaction == ended;
-        ENTRIES.with(|entries| entries.iter_mut().filter(ours).for_each(|e| e.subtransaction = parent));
-    } else if event == SUBXACT_EVENT_ABORT_SUB {
-        let back: Vec<_> = ENTRIES.with(|entries| entries.extract_if(.., |e| e.subtransaction == ended).collect());
-        back.into_iter().for_each(Entry::push_rolled_back);
-    }
-}
+crate::subtransaction::at_subtransaction_end!(ENTRIES: Entry, |back: Vec<Entry>| back.into_iter().for_each(Entry::push_rolled_back));
 
 /// As JSON has it.
 pub fn time(time: pg_sys::TimestampTz) -> Option<String> {

@@ -167,18 +167,4 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
     }
 }
 
-unsafe extern "C-unwind" fn at_subtransaction_end(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    parent: pg_sys::SubTransactionId,
-    _: *mut c_void,
-) {
-    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
-    if event == SUBXACT_EVENT_COMMIT_SUB {
-        let ours = |r: &&mut Read| r.subtransaction == ended;
-        READS.with(|reads| reads.iter_mut().filter(ours).for_each(|r| r.subtransaction = parent));
-    } else if event == SUBXACT_EVENT_ABORT_SUB {
-        let gone: Vec<_> = READS.with(|reads| reads.extract_if(.., |r| r.subtransaction == ended).collect());
-        gone.iter().for_each(Read::push);
-    }
-}
+crate::subtransaction::at_subtransaction_end!(READS: Read, |gone: Vec<Read>| gone.iter().for_each(Read::push));

@@ -215,21 +215,7 @@ fn end_transaction(event: pg_sys::XactEvent::Type) {
     }
 }
 
-unsafe extern "C-unwind" fn at_subtransaction_end(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    parent: pg_sys::SubTransactionId,
-    _: *mut c_void,
-) {
-    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
-    COUNTS.with(|counts| match event {
-        SUBXACT_EVENT_ABORT_SUB => counts.retain(|c| c.subtransaction != ended),
-        SUBXACT_EVENT_COMMIT_SUB => {
-            counts.iter_mut().filter(|c| c.subtransaction == ended).for_each(|c| c.subtransaction = parent);
-        }
-        _ => {}
-    });
-}
+crate::subtransaction::at_subtransaction_end!(COUNTS: Count, drop);
 
 #[cfg(test)]
 mod tests {

@@ -52,18 +52,4 @@ fn end_transaction(event: pg_sys::XactEvent::Type) {
     }
 }
 
-unsafe extern "C-unwind" fn at_subtransaction_end(
-    event: pg_sys::SubXactEvent::Type,
-    ended: pg_sys::SubTransactionId,
-    parent: pg_sys::SubTransactionId,
-    _: *mut c_void,
-) {
-    use pg_sys::SubXactEvent::{SUBXACT_EVENT_ABORT_SUB, SUBXACT_EVENT_COMMIT_SUB};
-    LINES.with(|lines| match event {
-        SUBXACT_EVENT_ABORT_SUB => lines.retain(|l| l.subtransaction != ended),
-        SUBXACT_EVENT_COMMIT_SUB => {
-            lines.iter_mut().filter(|l| l.subtransaction == ended).for_each(|l| l.subtransaction = parent);
-        }
-        _ => {}
-    });
-}
+crate::subtransaction::at_subtransaction_end!(LINES: Line, drop);
