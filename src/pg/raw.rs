@@ -1,0 +1,106 @@
+//! C functions called without pgrx's guard: see rule 2 and 3 of [`super`].
+
+use pgrx::pg_sys;
+use std::ffi::{c_char, c_int, c_void};
+
+unsafe extern "C-unwind" {
+    pub fn errstart(level: c_int, domain: *const c_char) -> bool;
+    pub fn errcode(sqlstate: c_int) -> c_int;
+    pub fn errmsg(format: *const c_char, ...) -> c_int;
+    pub fn errdetail(format: *const c_char, ...) -> c_int;
+    pub fn errhint(format: *const c_char, ...) -> c_int;
+    pub fn err_generic_string(field: c_int, value: *const c_char) -> c_int;
+    pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
+    pub fn ReThrowError(error: *mut pg_sys::ErrorData);
+    pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
+    pub fn LockAcquire(
+        tag: *const pg_sys::LOCKTAG,
+        mode: c_int,
+        session: bool,
+        no_wait: bool,
+    ) -> pg_sys::LockAcquireResult::Type;
+    pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
+    pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
+    pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
+    // Called for every statement, and raising nothing: pgrx's guard would cost more than they do.
+    pub fn GetOuterUserId() -> pg_sys::Oid;
+    pub fn GetUserId() -> pg_sys::Oid;
+    pub fn InNoForceRLSOperation() -> bool;
+    pub fn IsLogicalWorker() -> bool;
+    pub fn AbortOutOfAnyTransaction();
+    pub fn PreventCommandIfReadOnly(command: *const c_char);
+    pub fn SPI_connect() -> c_int;
+    pub fn SPI_connect_ext(options: c_int) -> c_int;
+    pub fn SPI_commit();
+    pub fn EnsurePortalSnapshotExists();
+    pub fn SPI_finish() -> c_int;
+    pub fn SPI_execute_with_args(
+        sql: *const c_char,
+        nargs: c_int,
+        types: *mut pg_sys::Oid,
+        values: *mut pg_sys::Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: std::ffi::c_long,
+    ) -> c_int;
+    pub fn SPI_prepare_cursor(
+        sql: *const c_char,
+        nargs: c_int,
+        types: *mut pg_sys::Oid,
+        options: c_int,
+    ) -> pg_sys::SPIPlanPtr;
+    pub fn SPI_register_trigger_data(data: *mut pg_sys::TriggerData) -> c_int;
+    pub fn SPI_keepplan(plan: pg_sys::SPIPlanPtr) -> c_int;
+    pub fn SPI_execute_plan(
+        plan: pg_sys::SPIPlanPtr,
+        values: *mut pg_sys::Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        limit: std::ffi::c_long,
+    ) -> c_int;
+    pub fn to_jsonb(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn SPI_cursor_open_with_args(
+        name: *const c_char,
+        sql: *const c_char,
+        nargs: c_int,
+        types: *mut pg_sys::Oid,
+        values: *mut pg_sys::Datum,
+        nulls: *const c_char,
+        read_only: bool,
+        options: c_int,
+    ) -> pg_sys::Portal;
+    pub fn heap_deform_tuple(
+        tuple: pg_sys::HeapTuple,
+        description: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
+    pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
+    pub fn SPI_cursor_close(portal: pg_sys::Portal);
+    pub fn errhidestmt(hide: bool) -> c_int;
+    pub fn errhidecontext(hide: bool) -> c_int;
+    pub fn set_config_option(
+        name: *const c_char,
+        value: *const c_char,
+        context: pg_sys::GucContext::Type,
+        source: pg_sys::GucSource::Type,
+        action: pg_sys::GucAction::Type,
+        change: bool,
+        level: c_int,
+        is_reload: bool,
+    ) -> c_int;
+    pub fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        dest: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+#[cfg(feature = "pg15")]
+unsafe extern "C" {
+    pub fn malloc(size: usize) -> *mut c_void;
+}
