@@ -50,7 +50,7 @@ fn each_library_has_its_records(libraries: &str) {
         ("/*refused*/", &[], &["denied|OS001"]),
         ("/*denied*/", &["READ SELECT"], &["denied|OS007"]),
         ("/*caught*/", &["FUNCTION DO"], &["bypass_read|-"]),
-        ("/*altered*/", &["DDL ALTER TABLE"], &[]),
+        ("/*altered*/", &["DDL ALTER TABLE"], &["ddl|-"]),
         ("/*system*/", &["DDL ALTER SYSTEM"], &["setting|-"]),
     ] {
         assert_eq!(of_pgaudit(&world, mark), pgaudit, "pgaudit, {libraries}: {mark}");

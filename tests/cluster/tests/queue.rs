@@ -374,6 +374,35 @@ fn events_outlive_the_server_and_the_extension_may_go() {
     assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'"), "0");
 }
 
+/// As a full disk would, for a while.
+#[test]
+fn what_the_writer_cannot_write_waits() {
+    let world = World::in_own_cluster(&Options::default());
+    let mut admin = world.superuser();
+    run(
+        &mut admin,
+        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+         CREATE TRIGGER no_space BEFORE INSERT ON orgscope.audit_log FOR EACH STATEMENT EXECUTE FUNCTION no_space()",
+    );
+    let mut dba = world.dba();
+    for _ in 0..5 {
+        run(&mut dba, "SELECT id FROM ticket");
+    }
+    refused(&mut world.app(), "OS001", "SELECT id FROM ticket");
+    // What cannot be put on record does not commit.
+    refused(&mut dba, "53100", "UPDATE ticket SET title = 'x' WHERE id = 1");
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(one(&mut admin, "SELECT places_used >= 2 FROM orgscope.stats"), "t");
+    run(&mut admin, "DROP TRIGGER no_space ON orgscope.audit_log");
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let record =
+        "SELECT action, operation, sum(event_count), sum(row_count), bool_and(detail ->> 'rolled_back' = 'true')
+        FROM orgscope.audit_log WHERE role_name IN ('app', 'dba') GROUP BY 1, 2 ORDER BY 1, 2";
+    assert_eq!(rows(&mut admin, record), ["bypass_read|SELECT|5|25|-", "bypass_write|UPDATE|1|1|t", "denied|-|1|-|-"]);
+    assert_eq!(one(&mut admin, "SELECT events_logged FROM orgscope.stats"), "0");
+}
+
 /// Rows are sealed soon after their commit, whoever has written them, and verify.
 #[test]
 fn the_writer_seals_what_is_written() {
