@@ -4,6 +4,7 @@
 //! A role that row security holds pays for a few compares.
 
 use super::attempts;
+use super::entry as log;
 use super::event::Event;
 use super::queue;
 use super::reads;
@@ -109,10 +110,9 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
     for i in 0..length {
         // SAFETY: as above; `i` is within it.
         let table = unsafe { &*(*(*entries).elements.add(i)).ptr_value.cast::<Entry>() };
-        if table.requiredPerms != 0
-            && table.relid.to_u32() >= pg_sys::FirstNormalObjectId
-            && is_outside(table.checkAsUser)
-        {
+        // Of PostgreSQL's own tables only those who write them are of interest.
+        let of_interest = if is_catalog(table.relid) { WRITING } else { u64::MAX };
+        if permissions(table) & of_interest != 0 && is_outside(table.checkAsUser) {
             let access = Access {
                 table: table.relid,
                 permissions: permissions(table),
@@ -123,6 +123,12 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
             entry(|| access.record());
         }
     }
+}
+
+const WRITING: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
+
+fn is_catalog(table: pg_sys::Oid) -> bool {
+    table.to_u32() < pg_sys::FirstNormalObjectId
 }
 
 const WRITES: [(u64, &str); 3] = [
@@ -159,6 +165,10 @@ impl Access {
         if is_ours() || is_being_scoped(table) || EXPLAINED.with(|explained| *explained == range_table) {
             return Ok(());
         }
+        if is_catalog(table) {
+            record_by_hand(table, permissions);
+            return Ok(());
+        }
         let Some(name) = scoped_name(table) else { return Ok(()) };
         if BYPASS.get() == Bypass::Deny {
             return Err(Error::BypassDenied { table: table_name(table, None) });
@@ -193,6 +203,13 @@ impl Access {
             (true, true) => wait(table),
             (true, false) => unrecordable(false),
         }
+    }
+}
+
+/// A catalog is changed without the command for it: what no event trigger sees.
+fn record_by_hand(catalog: pg_sys::Oid, permissions: u64) {
+    if let Some(operation) = written(permissions, true) {
+        log::add(log::Entry::of_client("ddl", operation, None).of_table(Some(qualified(catalog))));
     }
 }
 

@@ -90,6 +90,26 @@ fn every_command_is_one_row() {
     assert_eq!(added(&world, "owner", "DROP TABLE comment"), ["DROP TABLE|public.comment|owner|t|-"]);
 }
 
+/// What no event trigger sees.
+#[test]
+fn a_catalog_that_is_changed_by_hand_is_on_record() {
+    let world = World::new("commanded_by_hand");
+    for (sql, operation, catalog) in [
+        ("UPDATE pg_class SET relrowsecurity = relrowsecurity WHERE oid = 'ticket'::regclass", "UPDATE", "pg_class"),
+        ("DELETE FROM pg_policy WHERE polrelid = 0", "DELETE", "pg_policy"),
+        ("WITH gone AS (DELETE FROM pg_trigger WHERE tgrelid = 0) SELECT FROM pg_class", "DELETE", "pg_trigger"),
+        ("DO $$ BEGIN UPDATE pg_authid SET rolbypassrls = true WHERE rolname = ''; END $$", "UPDATE", "pg_authid"),
+    ] {
+        let expected = format!("{operation}|pg_catalog.{catalog}|postgres|t|-");
+        assert_eq!(added(&world, "postgres", sql), [expected], "{sql}");
+    }
+    let back = "BEGIN; UPDATE pg_class SET relrowsecurity = false WHERE oid = 'ticket'::regclass; SELECT FROM ticket; ROLLBACK";
+    let expected = r#"UPDATE|pg_catalog.pg_class|postgres|t|{"rolled_back": true}"#;
+    assert_eq!(added(&world, "postgres", back), [expected]);
+    assert_eq!(added(&world, "postgres", "SELECT * FROM pg_class, pg_authid"), [""; 0]);
+    assert_eq!(added(&world, "app", "SELECT * FROM pg_class"), [""; 0]);
+}
+
 #[test]
 fn trees_and_what_goes_with_a_schema() {
     let world = World::without_tables("commanded_trees");
