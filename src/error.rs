@@ -56,33 +56,85 @@ pub enum Refused {
 
 #[derive(Debug, PartialEq)]
 pub enum Error {
-    NoContext { table: Option<Box<TableName>>, why: Absent },
-    WrongOrganization { table: Box<TableName>, what: Foreign },
+    NoContext {
+        table: Option<Box<TableName>>,
+        why: Absent,
+    },
+    WrongOrganization {
+        table: Box<TableName>,
+        what: Foreign,
+    },
     ContextRefused(Refused),
     UnknownOrganization,
     SuspendedOrganization,
     NullOrganization,
     NoReason,
     Minutes,
-    ReadOnly { table: Box<TableName> },
+    ReadOnly {
+        table: Box<TableName>,
+    },
     OpeningPrepared,
-    Conflict { table: Option<Box<TableName>>, message: String, detail: String, hint: String },
-    NotOwner { table: Box<TableName> },
-    ExtensionInUse { tables: u64 },
-    AuditImmutable { operation: &'static str, table: Box<TableName> },
+    Conflict {
+        table: Option<Box<TableName>>,
+        message: String,
+        detail: String,
+        hint: String,
+    },
+    NotOwner {
+        table: Box<TableName>,
+    },
+    ExtensionInUse {
+        tables: u64,
+    },
+    /// What was to be on record has not become a row of it.
+    AuditSwallowed,
+    AuditImmutable {
+        operation: &'static str,
+        table: Box<TableName>,
+    },
     ForeignChain,
-    NotSuperuser { function: &'static str },
-    ColumnGone { table: Box<TableName>, column: String },
-    Attached { table: Box<TableName> },
+    NotSuperuser {
+        function: &'static str,
+    },
+    ColumnGone {
+        table: Box<TableName>,
+        column: String,
+    },
+    Attached {
+        table: Box<TableName>,
+    },
     InTransaction,
-    Drift { table: Box<TableName>, kind: &'static str, command: String, missing: Vec<String>, undo: String },
-    Unscoped { table: Box<TableName>, detail: String, hint: String },
-    SharedTable { table: Box<TableName> },
-    BypassDenied { table: Box<TableName> },
-    AuditTimeout { table: Box<TableName> },
-    AuditImpossible { table: Box<TableName>, standby: bool },
-    NotATrigger { function: &'static str },
-    Internal { what: String },
+    Drift {
+        table: Box<TableName>,
+        kind: &'static str,
+        command: String,
+        missing: Vec<String>,
+        undo: String,
+    },
+    Unscoped {
+        table: Box<TableName>,
+        detail: String,
+        hint: String,
+    },
+    SharedTable {
+        table: Box<TableName>,
+    },
+    BypassDenied {
+        table: Box<TableName>,
+    },
+    AuditTimeout {
+        table: Box<TableName>,
+    },
+    AuditImpossible {
+        table: Box<TableName>,
+        standby: bool,
+    },
+    NotATrigger {
+        function: &'static str,
+    },
+    Internal {
+        what: String,
+    },
 }
 
 impl Error {
@@ -153,6 +205,12 @@ impl Error {
                 "cannot drop extension \"orgscope\" while tables are scoped",
                 &format!("{tables} scoped table(s) would lose row security, guards and keys."),
                 "Call orgscope.disable_org_scoping() for each table in orgscope.scoped_tables first.",
+            ),
+            Self::AuditSwallowed => report(
+                "OS008",
+                "audit rows were not written",
+                "A rule or a trigger on orgscope.audit_log, or on a partition of it, has taken them away.",
+                "Drop it: the audit log takes no rules and triggers but its own.",
             ),
             Self::AuditImmutable { operation, table } => report(
                 "OS008",
@@ -385,6 +443,7 @@ mod tests {
             Error::SuspendedOrganization,
             Error::NotOwner { table: table.clone() },
             Error::ExtensionInUse { tables: 1 },
+            Error::AuditSwallowed,
             Error::AuditImmutable { operation: "DELETE", table: table.clone() },
             Error::ForeignChain,
             Error::NotSuperuser { function: "purge_audit_log" },

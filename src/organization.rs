@@ -2,6 +2,7 @@
 
 use crate::audit::entry::{self, Entry};
 use crate::context::value::Org;
+use crate::error::Error;
 use crate::pg_function;
 use crate::trigger::{Event, Shape, Trigger};
 use pgrx::pg_sys;
@@ -22,7 +23,7 @@ pg_function! {
     /// AFTER INSERT OR UPDATE OR DELETE ROW on orgscope.organization.
     fn orgscope_organization_changed(call) {
         let t = Trigger::of(call, "organization_changed", Shape::AfterRow)?;
-        record(t.event(), t.new_org()?.or(t.old_org()?));
+        record(t.event(), t.new_org()?.or(t.old_org()?))?;
         Ok(Some(t.row()))
     }
 }
@@ -31,12 +32,12 @@ pg_function! {
     /// AFTER TRUNCATE STATEMENT on orgscope.organization.
     fn orgscope_organizations_truncated(call) {
         let t = Trigger::of(call, "organizations_truncated", Shape::AfterStatement)?;
-        record(t.event(), None);
+        record(t.event(), None)?;
         Ok(Some(pg_sys::Datum::null()))
     }
 }
 
 /// In the same statement: what rolls back was never there.
-fn record(event: Event, org: Option<Org>) {
-    entry::write(&[Entry::of_client("lifecycle", event.name(), None).about(org)]);
+fn record(event: Event, org: Option<Org>) -> Result<(), Error> {
+    entry::write(&[Entry::of_client("lifecycle", event.name(), None).about(org)])
 }

@@ -18,10 +18,15 @@ pub fn query(sql: &str, args: &[Option<&str>]) -> Option<String> {
 /// what it does; left to itself PostgreSQL plans the first five runs anew, and more where that looks cheaper. Its
 /// search_path is pinned, or its names are qualified.
 pub fn query_planned(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
-    planned(sql, args, false)
+    planned(sql, args, false).1
 }
 
-fn planned(sql: &'static str, args: &[Option<&str>], read_only: bool) -> Option<String> {
+/// And for one that writes: how many rows it touched.
+pub fn execute_planned(sql: &'static str, args: &[Option<&str>]) -> u64 {
+    planned(sql, args, false).0
+}
+
+fn planned(sql: &'static str, args: &[Option<&str>], read_only: bool) -> (u64, Option<String>) {
     let (mut values, nulls) = datums(args);
     // SAFETY: as in run(); a kept plan lives as long as the backend, and PostgreSQL plans it again when a table that it
     // reads has changed.
@@ -30,9 +35,9 @@ fn planned(sql: &'static str, args: &[Option<&str>], read_only: bool) -> Option<
         let plan = PLANS.with(|plans| plans.iter().find(|(s, _)| std::ptr::eq(*s, sql)).map(|(_, plan)| *plan));
         let plan = plan.unwrap_or_else(|| keep(sql, args.len()));
         boundary(|| raw::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr().cast(), read_only, 0));
-        let fetched = first_field();
+        let (processed, fetched) = (pg_sys::SPI_processed, first_field());
         boundary(|| raw::SPI_finish());
-        fetched
+        (processed, fetched)
     }
 }
 
@@ -42,7 +47,7 @@ pub fn look(sql: &'static str, args: &[Option<&str>]) -> Option<String> {
     // SAFETY: a snapshot of the catalogs, which is copied when it becomes the active one; on an error AbortTransaction pops
     // it.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetCatalogSnapshot(pg_sys::InvalidOid)) };
-    let found = planned(sql, args, true);
+    let found = planned(sql, args, true).1;
     // SAFETY: pushed above.
     unsafe { pg_sys::PopActiveSnapshot() };
     found

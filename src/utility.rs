@@ -42,10 +42,7 @@ unsafe extern "C-unwind" fn utility(
             entry(|| before(node));
         }
         if ddl::goes_unseen(node) {
-            entry(|| {
-                ddl::record_unseen(node);
-                Ok(())
-            });
+            entry(|| ddl::record_unseen(node));
         }
         let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
@@ -127,10 +124,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 scope::forget_sources();
                 Ok(())
             }
-            _ => {
-                ddl::record_event_trigger(node);
-                Ok(())
-            }
+            _ => ddl::record_event_trigger(node),
         }
     }
 }

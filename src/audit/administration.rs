@@ -180,8 +180,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
     if concerned && !in_parallel_worker() {
         entry(|| {
             look();
-            log::flush();
-            Ok(())
+            log::flush()
         });
     }
 }

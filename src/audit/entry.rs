@@ -1,12 +1,12 @@
 //! Rows of the log that belong to a transaction: administration, break-glass, DDL, what observe mode saw. They are written
 //! in it. What it takes back, or could not write because it is read-only or prepared, goes on record through the queue.
 
-use super::event::Event;
+use super::event::{Counts, Event};
 use super::queue;
 use super::writes::note_own;
+use crate::error::Error;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, boundary, raw};
-use crate::spi;
 use pgrx::pg_sys;
 use serde_json::{Value, json};
 use std::ffi::c_void;
@@ -70,6 +70,10 @@ impl Entry {
         queue::push_many(&self.event, self.events, self.rows);
     }
 
+    pub fn log(&self) {
+        queue::log(&self.event.encode(queue::LONGEST), Counts::now(self.events, self.rows));
+    }
+
     pub fn push_rolled_back(mut self) {
         let detail = self.event.detail.get_or_insert_with(|| json!({}));
         detail["rolled_back"] = true.into();
@@ -127,24 +131,25 @@ pub fn add_use(used: Entry) {
 }
 
 /// At once, and remembered in case it is taken back.
-pub fn write_now(mut entry: Entry) {
-    write(std::slice::from_ref(&entry));
+pub fn write_now(mut entry: Entry) -> Result<(), Error> {
+    write(std::slice::from_ref(&entry))?;
     entry.written = true;
     add(entry);
+    Ok(())
 }
 
 /// In this transaction.
-pub fn write(entries: &[Entry]) {
+pub fn write(entries: &[Entry]) -> Result<(), Error> {
     // SAFETY: gives the transaction its number, which it needs to write; on a standby it could not have one.
     let transaction = unsafe {
         boundary(|| raw::PreventCommandIfReadOnly(c"INSERT".as_ptr()));
         pg_sys::GetTopFullTransactionId().value
     };
-    let rows = Value::Array(entries.iter().map(|e| e.row(transaction)).collect()).to_string();
+    let rows = entries.iter().map(|e| e.row(transaction)).collect();
     pg::as_superuser(|| {
         entries.iter().for_each(|e| note_own(&e.event.action, e.events));
-        spi::execute(queue::writer::INSERT, &[Some(&rows)]);
-    });
+        queue::writer::insert(rows)
+    })
 }
 
 pub fn is_waiting() -> bool {
@@ -152,20 +157,21 @@ pub fn is_waiting() -> bool {
 }
 
 /// At the transaction's end, before it commits. Nothing if the extension has been dropped.
-pub fn flush() {
+pub fn flush() -> Result<(), Error> {
     // SAFETY: a backend-local flag.
     if unsafe { pg_sys::XactReadOnly } || !is_waiting() {
-        return;
+        return Ok(());
     }
     let unwritten: Vec<_> = ENTRIES.with(|entries| entries.iter().filter(|e| !e.written).cloned().collect());
     if extension_is_there() {
         // SAFETY: no statement lends a snapshot any more; an error is the transaction's, which releases it.
         unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-        write(&unwritten);
+        write(&unwritten)?;
         // SAFETY: pushed above.
         unsafe { pg_sys::PopActiveSnapshot() };
     }
     ENTRIES.with(|entries| entries.iter_mut().for_each(|e| e.written = true));
+    Ok(())
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _: *mut c_void) {

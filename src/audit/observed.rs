@@ -132,8 +132,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
     match event {
         XACT_EVENT_PRE_COMMIT if !pg::in_parallel_worker() => entry(|| {
             take().for_each(log::add);
-            log::flush();
-            Ok(())
+            log::flush()
         }),
         XACT_EVENT_ABORT => take().for_each(Entry::push_rolled_back),
         _ if pg::ends_transaction(event) => take().for_each(|entry| entry.push()),

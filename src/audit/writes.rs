@@ -4,7 +4,9 @@
 use super::attempts;
 use super::event as audit;
 use super::queue::{self, ByKind};
+use super::registry;
 use crate::context::value::Org;
+use crate::error::Error;
 use crate::pg::{self, Backend};
 use crate::settings::{self, ACTOR, REASON};
 use crate::spi;
@@ -49,10 +51,10 @@ pub fn count(table: pg_sys::Oid, event: Event, org: Option<Org>) {
 
 /// Writes down and forgets what was counted for the table and what is below it: rows are counted in the partition or
 /// child that holds them, and recorded for the table that the statement names.
-pub fn record(table: pg_sys::Oid, event: Event) {
+pub fn record(table: pg_sys::Oid, event: Event) -> Result<(), Error> {
     if COUNTS.with(|counts| counts.is_empty()) {
         attempts::wrote_nothing(|| qualified(table), event.privilege());
-        return;
+        return Ok(());
     }
     let elsewhere = COUNTS.with(|counts| counts.iter().any(|c| c.table != table));
     let below = if elsewhere { below(table) } else { Vec::new() };
@@ -63,9 +65,10 @@ pub fn record(table: pg_sys::Oid, event: Event) {
         ours
     });
     let rows = merge(&counted, event);
-    if !rows.is_empty() {
-        insert(table, event, rows.into_iter().map(|(event, org, rows)| (event, org, Some(rows))));
+    if rows.is_empty() {
+        return Ok(());
     }
+    insert(table, event, rows.into_iter().map(|(event, org, rows)| (event, org, Some(rows))))
 }
 
 /// Partitions and children at every level.
@@ -110,17 +113,15 @@ fn fold_moves(rows: &mut Vec<(Event, Option<Org>, u64)>) {
 }
 
 /// TRUNCATE does not count rows and belongs to no single organization.
-pub fn record_truncate(table: pg_sys::Oid) {
-    insert(table, Event::Truncate, [(Event::Truncate, None, None)].into_iter());
+pub fn record_truncate(table: pg_sys::Oid) -> Result<(), Error> {
+    insert(table, Event::Truncate, [(Event::Truncate, None, None)].into_iter())
 }
 
 const INSERT: &str = "INSERT INTO orgscope.audit_log (organization_id, action, table_name, operation, row_count, actor, \
      login_name, session_user_name, role_name, application_name, client_addr, txid, statement, reason) \
      SELECT $1::pg_catalog.uuid, 'bypass_write', $2, $3, $4::pg_catalog.int8, $5, COALESCE($6, session_user)::pg_catalog.name, \
      session_user, $7::pg_catalog.name, pg_catalog.current_setting('application_name'), pg_catalog.inet_client_addr(), \
-     pg_catalog.pg_current_xact_id(), $8, $9 \
-     WHERE $10 OPERATOR(pg_catalog.=) 'true' OR EXISTS (SELECT FROM orgscope.scoped_table s \
-         WHERE pg_catalog.format('%I.%I', s.schema_name, s.table_name) OPERATOR(pg_catalog.=) $2)";
+     pg_catalog.pg_current_xact_id(), $8, $9";
 
 /// These events are written down by this transaction itself. Those of a savepoint that is taken back are counted too.
 pub(super) fn note_own(action: &str, events: u64) {
@@ -135,7 +136,7 @@ fn insert(
     table: pg_sys::Oid,
     statement_event: Event,
     written: impl Iterator<Item = (Event, Option<Org>, Option<u64>)>,
-) {
+) -> Result<(), Error> {
     // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
     let (superuser, login, role, statement) = unsafe {
         (
@@ -145,6 +146,9 @@ fn insert(
             pg::text_of(pg_sys::debug_query_string),
         )
     };
+    if !superuser && !registry::has(table) {
+        return Ok(());
+    }
     let name = qualified(table);
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     let attempt = audit::Event::now("bypass_write", Some(name.clone()), None);
@@ -166,11 +170,13 @@ fn insert(
                 role.as_deref(),
                 statement.as_deref(),
                 reason.as_deref(),
-                Some(if superuser { "true" } else { "false" }),
             ];
-            spi::query_planned(INSERT, &args);
+            if spi::execute_planned(INSERT, &args) == 0 {
+                return Err(Error::AuditSwallowed);
+            }
         }
-    });
+        Ok(())
+    })
 }
 
 /// The table as regclass prints it with an empty search_path.

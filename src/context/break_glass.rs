@@ -174,7 +174,7 @@ pg_function! {
         let detail = serde_json::json!({
             "minutes": minutes, "writable": writable, "expires_at": log::time(expires)
         });
-        log::write_now(glass.entry("OPEN", Some(detail)));
+        log::write_now(glass.entry("OPEN", Some(detail)))?;
         watch_exit();
         STATE.with(|s| s.asked = Some((glass, subtransaction)));
         Ok(Some(expires.into()))
@@ -188,7 +188,7 @@ pg_function! {
         let (asked, open) = STATE.with(|s| (s.asked.take(), s.open.is_some()));
         let found = asked.is_some() || open;
         if let Some((glass, _)) = asked {
-            log::write_now(glass.ending(End::Closed));
+            log::write_now(glass.ending(End::Closed))?;
         }
         if open && is_break_glass() {
             boundary(|| assign(Some(c""), GUC_ACTION_SET));

@@ -56,8 +56,7 @@ fn judge_end(prepares: bool) -> Result<(), Error> {
         log::add(end);
         STATE.with(|s| s.end_noted = true);
     }
-    log::flush();
-    Ok(())
+    log::flush()
 }
 
 /// Plain frame: makes the organization the session's value.

@@ -163,7 +163,7 @@ fn names(list: *mut pg_sys::List) -> impl Iterator<Item = Option<String>> {
 }
 
 /// Our event triggers switched off, renamed or given away: only a superuser can, and no event trigger sees it.
-pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) {
+pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) -> Result<(), Error> {
     use pg_sys::ObjectType::OBJECT_EVENT_TRIGGER;
     // SAFETY: each cast follows the node's tag; event triggers are named by one String node.
     let (name, command) = unsafe {
@@ -183,13 +183,14 @@ pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) {
                 let object = (*node.cast::<pg_sys::AlterOwnerStmt>()).object.cast::<pg_sys::String>();
                 (pg::text_of((*object).sval), "ALTER EVENT TRIGGER OWNER")
             }
-            _ => return,
+            _ => return Ok(()),
         }
     };
     let ours = name.filter(|name| name.starts_with("orgscope_") && extension_is_there());
     if let (Some(name), true) = (ours, unsafe { pg_sys::superuser() } && !creating_extension()) {
-        audit::record(command, None, Some(serde_json::json!({ "objects": [name] })));
+        return audit::record_ours(command, serde_json::json!({ "objects": [name] }));
     }
+    Ok(())
 }
 
 /// With `event_triggers = off` (PostgreSQL 17), which only a superuser may set, nobody looks at DDL.
@@ -209,12 +210,13 @@ pub unsafe fn goes_unseen(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-pub unsafe fn record_unseen(node: *mut pg_sys::Node) {
+pub unsafe fn record_unseen(node: *mut pg_sys::Node) -> Result<(), Error> {
     if extension_is_there() && !creating_extension() {
         // SAFETY: the parser's node; names of tags are static.
         let name = unsafe { pg::text_of(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))) };
-        audit::record(&name.unwrap_or_default(), None, Some(serde_json::json!({ "event_triggers": "off" })));
+        return audit::record_ours(&name.unwrap_or_default(), serde_json::json!({ "event_triggers": "off" }));
     }
+    Ok(())
 }
 
 fn creating_extension() -> bool {

@@ -49,7 +49,7 @@ pg_function! {
                 if BYPASS.get() == Bypass::Deny {
                     return Err(Error::BypassDenied { table: table() });
                 }
-                writes::record_truncate(t.table());
+                writes::record_truncate(t.table())?;
                 return Ok(Some(pg_sys::Datum::null()));
             }
             if REQUIRE_CONTEXT.get() != RequireContext::Off {
@@ -64,7 +64,7 @@ pg_function! {
     /// AFTER INSERT OR UPDATE OR DELETE STATEMENT: writes down what `last_word` has counted.
     fn orgscope_record(call) {
         let t = Trigger::of(call, "record", Shape::AfterStatement)?;
-        writes::record(t.table(), t.event());
+        writes::record(t.table(), t.event())?;
         Ok(Some(pg_sys::Datum::null()))
     }
 }

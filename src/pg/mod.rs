@@ -82,7 +82,7 @@ pub fn guc_alloc(size: usize) -> *mut c_void {
         #[cfg(feature = "pg15")]
         return raw::malloc(size);
         #[cfg(not(feature = "pg15"))]
-        return pg_sys::guc_malloc(pgrx::PgLogLevel::LOG as c_int, size);
+        return pg_sys::guc_malloc(pgrx::PgLogLevel::LOG as std::ffi::c_int, size);
     }
 }
 

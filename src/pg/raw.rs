@@ -1,7 +1,7 @@
 //! C functions called without pgrx's guard: see rule 2 and 3 of [`super`].
 
 use pgrx::pg_sys;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int};
 
 unsafe extern "C-unwind" {
     pub fn errstart(level: c_int, domain: *const c_char) -> bool;
@@ -102,5 +102,5 @@ unsafe extern "C-unwind" {
 }
 #[cfg(feature = "pg15")]
 unsafe extern "C" {
-    pub fn malloc(size: usize) -> *mut c_void;
+    pub fn malloc(size: usize) -> *mut std::ffi::c_void;
 }

@@ -89,7 +89,7 @@ fn run(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<V
         _ => return Ok(steps),
     };
     // What takes protection away is on record.
-    entry::write_now(Entry::of_client("lifecycle", operation, None).of_table(Some(qualified(target))));
+    entry::write_now(Entry::of_client("lifecycle", operation, None).of_table(Some(qualified(target))))?;
     Ok(steps)
 }
 

@@ -11,7 +11,8 @@ pub mod writer;
 use crate::audit::event::{Counts, Event};
 use crate::pg::text_datum;
 use crate::pg_function;
-use memory::{LONGEST, Queue};
+pub use memory::LONGEST;
+use memory::Queue;
 use pgrx::pg_sys;
 
 pub use kind::{ByKind, kind_of};

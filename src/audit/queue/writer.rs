@@ -4,6 +4,7 @@
 use super::memory::Queued;
 use super::{log, shared};
 use crate::audit::{chain, partitions};
+use crate::error::Error;
 use crate::pg::{Backend, as_superuser, entry};
 use crate::spi;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
@@ -84,14 +85,18 @@ struct Attempt {
     at: Instant,
 }
 
-/// Not pgrx's: an error of PostgreSQL's must come out of it as it went in.
-fn transaction<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: a background worker's main loop; on an error the process ends, and the transaction with it.
+/// Not pgrx's: an error of PostgreSQL's must come out of it as it went in. One of ours takes the transaction back.
+fn transaction<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    // SAFETY: a background worker's main loop; on an error of PostgreSQL's the process ends, and the transaction with it.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let result = f();
+        if result.is_err() {
+            pg_sys::AbortCurrentTransaction();
+            return result;
+        }
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
         result
@@ -124,13 +129,10 @@ fn start_writer(database: u32) {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn orgscope_audit_writer(argument: pg_sys::Datum) {
-    entry(|| {
-        write_for(argument.value() as u32);
-        Ok(())
-    });
+    entry(|| write_for(argument.value() as u32));
 }
 
-fn write_for(database: u32) {
+fn write_for(database: u32) -> Result<(), Error> {
     IS_WRITER.with(|is| *is = true);
     // Before anything that can fail: a database that is gone is this process's last word about what waits for it.
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP);
@@ -143,22 +145,22 @@ fn write_for(database: u32) {
             pg_sys::BGWORKER_BYPASS_ALLOWCONN,
         );
         if !shared::register_writer(database) {
-            return;
+            return Ok(());
         }
         pg_sys::before_shmem_exit(Some(leave), pg_sys::Datum::from(database as usize));
     }
-    shared::recover(database, transaction(last_batch));
+    shared::recover(database, transaction(|| Ok(last_batch()))?);
     let (mut idle, mut sealed, mut unsealed) = (Instant::now(), Instant::now(), false);
     loop {
         // Both are looked at: rows that statements have written themselves are to be sealed as well.
-        if shared::take_unsealed(database) | write_batch(database) {
+        if shared::take_unsealed(database) | write_batch(database)? {
             (idle, unsealed) = (Instant::now(), true);
         }
         if unsealed && sealed.elapsed() >= SEAL {
             seal();
             (sealed, unsealed) = (Instant::now(), false);
         } else if !unsealed && idle.elapsed() >= IDLE && shared::finish(database, false) {
-            return;
+            return Ok(());
         }
         wait(GATHER);
     }
@@ -239,14 +241,14 @@ fn random_batch() -> u64 {
 }
 
 /// Whether there was anything.
-fn write_batch(database: u32) -> bool {
+fn write_batch(database: u32) -> Result<bool, Error> {
     let batch = random_batch();
     let events = shared::take(database, batch);
     if events.is_empty() {
-        return false;
+        return Ok(false);
     }
-    let written = transaction(|| has_extension() && insert(&events, batch));
-    if written {
+    let written = transaction(|| if has_extension() { write(&events, batch) } else { Ok(false) });
+    if written? {
         shared::confirm(database, batch);
     } else {
         // The extension was dropped meanwhile: there is no audit log to write to.
@@ -254,10 +256,10 @@ fn write_batch(database: u32) -> bool {
         shared::discard(database, batch);
     }
     shared::announce();
-    true
+    Ok(true)
 }
 
-pub const INSERT: &str = "INSERT INTO orgscope.audit_log (at, organization_id, action, table_name, operation, row_count, event_count, actor, \
+const INSERT: &str = "INSERT INTO orgscope.audit_log (at, organization_id, action, table_name, operation, row_count, event_count, actor, \
      login_name, session_user_name, role_name, application_name, client_addr, txid, statement, sqlstate, reason, detail) \
      SELECT pg_catalog.to_timestamp(e.first / 1000000.0 + 946684800), e.organization_id, e.action, e.table_name, e.operation, \
      e.row_count, e.event_count, e.actor, e.login_name, e.session_user_name, e.role_name, e.application_name, e.client_addr, \
@@ -268,9 +270,15 @@ pub const INSERT: &str = "INSERT INTO orgscope.audit_log (at, organization_id, a
      role_name pg_catalog.name, application_name pg_catalog.text, client_addr pg_catalog.inet, txid pg_catalog.xid8, \
      statement pg_catalog.text, sqlstate pg_catalog.text, reason pg_catalog.text, detail pg_catalog.jsonb) ORDER BY e.first";
 
+/// Rows as objects of these columns. A superuser's rule or trigger may make nothing of them, and nobody would know.
+pub fn insert(rows: Vec<Value>) -> Result<(), Error> {
+    let expected = rows.len() as u64;
+    let written = spi::execute(INSERT, &[Some(&Value::Array(rows).to_string())]);
+    if written == expected { Ok(()) } else { Err(Error::AuditSwallowed) }
+}
+
 /// The batch's number goes with its rows: after a crash it tells whether they were written.
-fn insert(events: &[Queued], batch: u64) -> bool {
-    let rows = serde_json::Value::Array(events.iter().map(row).collect()).to_string();
+fn write(events: &[Queued], batch: u64) -> Result<bool, Error> {
     let batch = batch.cast_signed().to_string();
     as_superuser(|| {
         spi::query(
@@ -278,13 +286,13 @@ fn insert(events: &[Queued], batch: u64) -> bool {
              WHERE pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'",
             &[],
         );
-        spi::execute(INSERT, &[Some(&rows)]);
+        insert(events.iter().map(row).collect())?;
         spi::execute(
             "UPDATE orgscope.audit_writer SET last_batch = $1::pg_catalog.int8, at = pg_catalog.now()",
             &[Some(&batch)],
         );
-    });
-    true
+        Ok(true)
+    })
 }
 
 fn row(event: &Queued) -> Value {

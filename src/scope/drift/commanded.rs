@@ -93,8 +93,7 @@ fn parse(json: Option<String>) -> Result<Vec<Commanded>, Error> {
     })
 }
 
-pub fn record(tag: &str, tables: &[Commanded], recorded: &[u32]) {
-    for table in tables.iter().filter(|t| !recorded.contains(&t.oid) && !is_quiet(t.oid)) {
-        ddl::record(tag, Some(table.name.clone()), None);
-    }
+pub fn record(tag: &str, tables: &[Commanded], recorded: &[u32]) -> Result<(), Error> {
+    let mut unrecorded = tables.iter().filter(|t| !recorded.contains(&t.oid) && !is_quiet(t.oid));
+    unrecorded.try_for_each(|table| ddl::record(tag, Some(table.name.clone()), None))
 }

@@ -108,7 +108,7 @@ pg_function! {
                 members::adopt()?;
             }
             let recorded = judge_all(touched(COMMANDS)?, &tag)?;
-            commanded::record(&tag, &commanded, &recorded);
+            commanded::record(&tag, &commanded, &recorded)?;
         }
         record_ours(OURS, &tag, &[Some(if call.only_adds() { "true" } else { "false" })])?;
         crate::scope::birth::judge(&tag)?;
@@ -131,7 +131,7 @@ pg_function! {
             as_superuser(|| spi::query_planned(FORGET, &[]));
         }
         let recorded = if lost { judge_all(touched(DROPS)?, &tag)? } else { Vec::new() };
-        commanded::record(&tag, &dropped, &recorded);
+        commanded::record(&tag, &dropped, &recorded)?;
         record_ours(DROPPED_OURS, &tag, &[])?;
         Ok(None)
     }
@@ -194,7 +194,7 @@ fn judge(table: &mut Touched, tree: Option<Tree>, tag: &str) -> Result<bool, Err
                 missing: lost,
             });
         }
-        ddl::record(tag, Some(qualified(table.oid.into())), Some(serde_json::json!({ "missing": lost })));
+        ddl::record(tag, Some(qualified(table.oid.into())), Some(serde_json::json!({ "missing": lost })))?;
     }
     let recorded = !lost.is_empty();
     for opening in wider.iter().filter(|_| table.settled) {
@@ -276,7 +276,7 @@ pub fn forget(oid: u32) {
 fn record_ours(sql: &'static str, tag: &str, args: &[Option<&str>]) -> Result<(), Error> {
     if let Some(objects) = as_superuser(|| spi::query_planned(sql, args)) {
         let objects: serde_json::Value = serde_json::from_str(&objects).unwrap_or_default();
-        ddl::record(tag, None, Some(serde_json::json!({ "objects": objects })));
+        ddl::record_ours(tag, serde_json::json!({ "objects": objects }))?;
     }
     Ok(())
 }

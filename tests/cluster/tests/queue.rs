@@ -374,6 +374,33 @@ fn events_outlive_the_server_and_the_extension_may_go() {
     assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_read'"), "0");
 }
 
+/// A rule or a trigger that makes nothing of audit rows, made where no event trigger fires.
+#[test]
+fn what_takes_audit_rows_away_is_found() {
+    let world = World::in_own_cluster(&Options::default());
+    let mut admin = world.superuser();
+    run(
+        &mut admin,
+        "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RETURN CASE WHEN NEW.action LIKE 'bypass%' THEN NULL ELSE NEW END; END $$;
+         CREATE TRIGGER swallow BEFORE INSERT ON orgscope.audit_log_default FOR EACH ROW EXECUTE FUNCTION swallow()",
+    );
+    let made = one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE operation = 'CREATE TRIGGER'");
+    assert_eq!(made, "1", "one that lets its own record pass is on record");
+    let mut dba = world.dba();
+    let refusal = refused(&mut dba, "OS008", "UPDATE ticket SET title = 'x' WHERE id = 1");
+    assert_eq!(refusal.message(), "audit rows were not written");
+    run(&mut dba, "SELECT id FROM ticket");
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(one(&mut admin, "SELECT places_used > 0 FROM orgscope.stats"), "t", "what was read still waits");
+    run(&mut admin, "DROP TRIGGER swallow ON orgscope.audit_log_default");
+    assert_eq!(reads(&world), ["dba|public.ticket|SELECT|1"]);
+    // What a superuser does to orgscope's own objects is in the server's log too.
+    let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
+    let lines = log.lines().filter(|l| l.contains("orgscope audit: {") && l.contains("swallow on orgscope.audit_log"));
+    assert_eq!(lines.count(), 2, "made and dropped");
+}
+
 /// As a full disk would, for a while.
 #[test]
 fn what_the_writer_cannot_write_waits() {

@@ -101,7 +101,7 @@ fn dump_and_restore_keep_chains() {
 fn a_restore_meets_an_installation_at_work() {
     let world = sealed("chain_source");
     let mut admin = world.superuser();
-    run(&mut admin, "SELECT orgscope.purge_audit_log((SELECT at FROM orgscope.audit_log WHERE id = 3))");
+    run(&mut admin, "SELECT orgscope.purge_audit_log((SELECT at FROM orgscope.audit_log WHERE id = nth(3)))");
     seal(&mut admin);
     let file = world.cluster().scratch_directory("at_work").unwrap().join("dump");
     let made =
@@ -132,7 +132,7 @@ fn a_restore_meets_an_installation_at_work() {
     // What was restored is evident as before, and a purge takes both.
     let mut changed = world.cluster().connect("postgres", "chain_target").unwrap();
     run(&mut changed, "BEGIN; ALTER TABLE orgscope.audit_log DISABLE TRIGGER USER");
-    run(&mut changed, "UPDATE orgscope.audit_log SET reason = 'x' WHERE id = 5");
+    run(&mut changed, "UPDATE orgscope.audit_log SET reason = 'x' WHERE id = nth(5)");
     assert_eq!(verdicts(&mut changed)[1], "a|changed|5|3|2");
     run(&mut changed, "ROLLBACK");
     assert_ne!(one(&mut client, "SELECT orgscope.purge_audit_log('infinity')"), "0");
@@ -146,7 +146,7 @@ fn a_restore_meets_an_installation_at_work() {
 #[test]
 fn months_have_partitions_that_are_as_closed_as_the_table() {
     let world = World::new("months");
-    ids_from_one(&world);
+    number_ids(&world);
     let mut admin = world.superuser();
     run(&mut admin, "ALTER DEFAULT PRIVILEGES IN SCHEMA orgscope GRANT ALL ON TABLES TO app, dba, PUBLIC");
     assert_eq!(one(&mut admin, MAKE), "4");
@@ -178,7 +178,10 @@ fn months_have_partitions_that_are_as_closed_as_the_table() {
     }
     assert_eq!(rows_under(&mut world.app(), A, "SELECT operation FROM orgscope.audit_log"), ["UPDATE"]);
     // What weakens one is on record.
-    run(&mut admin, &format!("ALTER TABLE {month} DISABLE TRIGGER audit_immutable; DELETE FROM {month} WHERE id = 1"));
+    run(
+        &mut admin,
+        &format!("ALTER TABLE {month} DISABLE TRIGGER audit_immutable; DELETE FROM {month} WHERE id = nth(1)"),
+    );
     run(&mut admin, &format!("ALTER TABLE orgscope.audit_log DETACH PARTITION orgscope.{}", partitions[1]));
     assert_eq!(
         rows(

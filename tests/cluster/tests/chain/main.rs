@@ -12,7 +12,7 @@ use postgres::Client;
 pub fn verdicts(client: &mut Client) -> Vec<String> {
     rows(
         client,
-        "SELECT left(organization_id::text, 1), verdict, row_id, sequence, seal FROM orgscope.verify_audit(NULL)",
+        "SELECT left(organization_id::text, 1), verdict, public.number(row_id), sequence, seal FROM orgscope.verify_audit(NULL)",
     )
 }
 
@@ -22,16 +22,23 @@ pub fn seal(client: &mut Client) -> String {
 
 pub fn world(database: &str) -> World {
     let world = World::without_tables(database);
-    ids_from_one(&world);
+    number_ids(&world);
     world
 }
 
-/// ALTER SEQUENCE would be on record.
-pub fn ids_from_one(world: &World) {
+/// `nth(1)` is the first id, whose number is `number(id)`: they begin with the clock.
+pub fn number_ids(world: &World) {
+    let mut admin = world.superuser();
+    let first: i64 =
+        one(&mut admin, "SELECT seqstart FROM pg_sequence WHERE seqrelid = 'orgscope.audit_log_id_seq'::regclass")
+            .parse()
+            .unwrap();
     run(
-        &mut world.superuser(),
-        "UPDATE pg_sequence SET seqstart = 1 WHERE seqrelid = 'orgscope.audit_log_id_seq'::regclass;
-         SELECT setval('orgscope.audit_log_id_seq', 1, false)",
+        &mut admin,
+        &format!(
+            "CREATE FUNCTION nth(n bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT {first} - 1 + n';
+             CREATE FUNCTION number(id bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT id - {first} + 1'"
+        ),
     );
 }
 
@@ -65,7 +72,7 @@ fn transactions_may_end_in_any_order() {
     run(&mut first, &format!("BEGIN; {}; {}", add(A), add(B)));
     run(&mut second, &format!("BEGIN; {}; SAVEPOINT s; {}; ROLLBACK TO s; {}", add(A), add(A), add(B)));
     run(&mut admin, &add(A));
-    let gaps = "SELECT first_id, last_id FROM orgscope.audit_gap ORDER BY 1";
+    let gaps = "SELECT public.number(first_id), number(last_id) FROM orgscope.audit_gap ORDER BY 1";
     assert_eq!(seal(&mut admin), "1");
     assert_eq!(rows(&mut admin, gaps), ["1|5"]);
     assert_eq!(verdicts(&mut admin), ["a|ok|-|-|1"]);
@@ -89,7 +96,8 @@ fn transactions_may_end_in_any_order() {
     assert_eq!(
         rows(
             &mut admin,
-            "SELECT left(chain::text, 1), number, first_sequence, row_ids FROM orgscope.audit_seal ORDER BY chain, number"
+            "SELECT left(chain::text, 1), audit_seal.number, first_sequence, ARRAY(SELECT number(id) FROM unnest(row_ids) id)
+             FROM orgscope.audit_seal ORDER BY chain, audit_seal.number"
         ),
         ["a|1|1|{6}", "a|2|2|{3}", "a|3|3|{1}", "b|1|1|{5}", "b|2|2|{2,7}"]
     );
@@ -98,7 +106,7 @@ fn transactions_may_end_in_any_order() {
     run(
         &mut admin,
         &format!(
-            "INSERT INTO orgscope.audit_log (id, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (4, '{A}', 'x')"
+            "INSERT INTO orgscope.audit_log (id, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (nth(4), '{A}', 'x')"
         ),
     );
     assert_eq!(verdicts(&mut admin), ["a|added|4|-|-", "b|ok|-|-|2"]);
@@ -208,7 +216,7 @@ fn an_id_taken_before_the_transaction_had_a_number_is_waited_for() {
     while one(&mut admin, waiting) == "0" {
         assert!(!slow.is_finished());
     }
-    assert_eq!(one(&mut admin, "SELECT last_value FROM orgscope.audit_log_id_seq"), "2");
+    assert_eq!(one(&mut admin, "SELECT number(last_value) FROM orgscope.audit_log_id_seq"), "2");
     run(&mut admin, add);
     assert_eq!(seal(&mut admin), "2");
     run(&mut admin, "SELECT pg_advisory_unlock(4711)");

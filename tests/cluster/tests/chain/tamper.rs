@@ -42,19 +42,19 @@ fn every_change_is_found() {
         "detail = '{\"a\": [null], \"b\": 1.5}'",
     ];
     for set in changed {
-        let found = tampered(&world, &format!("UPDATE orgscope.audit_log SET {set} WHERE id = 3"));
+        let found = tampered(&world, &format!("UPDATE orgscope.audit_log SET {set} WHERE id = nth(3)"));
         assert_eq!(found, ["a|changed|3|2|1"], "{set}");
     }
     let (a, b) = (A, B);
     let cases = [
-        ("DELETE FROM orgscope.audit_log WHERE id = 6".into(), vec!["b|missing|6|2|2"]),
-        ("DELETE FROM orgscope.audit_log WHERE id = 8".into(), vec!["-|missing|8|2|2"]),
+        ("DELETE FROM orgscope.audit_log WHERE id = nth(6)".into(), vec!["b|missing|6|2|2"]),
+        ("DELETE FROM orgscope.audit_log WHERE id = nth(8)".into(), vec!["-|missing|8|2|2"]),
         (
-            format!("UPDATE orgscope.audit_log SET organization_id = '{b}' WHERE id = 5"),
+            format!("UPDATE orgscope.audit_log SET organization_id = '{b}' WHERE id = nth(5)"),
             vec!["a|missing|5|3|2", "b|added|5|-|-"],
         ),
         (
-            "UPDATE orgscope.audit_log SET organization_id = NULL WHERE id = 2".into(),
+            "UPDATE orgscope.audit_log SET organization_id = NULL WHERE id = nth(2)".into(),
             vec!["-|added|2|-|-", "b|missing|2|1|1"],
         ),
         (
@@ -69,11 +69,11 @@ fn every_change_is_found() {
             vec!["a|seal broken|-|-|2"],
         ),
         (
-            format!("UPDATE orgscope.audit_seal SET row_ids = '{{1}}' WHERE number = 1 AND chain = '{a}'"),
+            format!("UPDATE orgscope.audit_seal SET row_ids = ARRAY[nth(1)] WHERE number = 1 AND chain = '{a}'"),
             vec!["a|seal broken|-|-|1"],
         ),
         (
-            format!("UPDATE orgscope.audit_seal SET row_ids = '{{1,NULL}}' WHERE number = 1 AND chain = '{a}'"),
+            format!("UPDATE orgscope.audit_seal SET row_ids = ARRAY[nth(1), NULL] WHERE number = 1 AND chain = '{a}'"),
             vec!["a|seal broken|-|-|1"],
         ),
         (
@@ -86,15 +86,15 @@ fn every_change_is_found() {
         ),
         (
             format!("UPDATE orgscope.audit_seal SET installation = 2 WHERE chain = '{a}'"),
-            vec!["a|added|1|-|-"],
+            vec!["a|seal broken|-|-|1"],
         ),
         // A purge by hand.
         (
             format!(
-                "DELETE FROM orgscope.audit_log WHERE id IN (1, 3);
+                "DELETE FROM orgscope.audit_log WHERE id IN (nth(1), nth(3));
                      WITH s AS (DELETE FROM orgscope.audit_seal WHERE chain = '{a}' AND number = 1 RETURNING *)
                      INSERT INTO orgscope.audit_checkpoint (chain, installation, number, digest, sequence, last_id, record_id)
-                     SELECT chain, installation, number, digest, 2, last_id, 5 FROM s"
+                     SELECT chain, installation, number, digest, 2, last_id, nth(5) FROM s"
             ),
             vec!["a|checkpoint|-|-|1"],
         ),
@@ -103,12 +103,12 @@ fn every_change_is_found() {
         assert_eq!(tampered(&world, &sql), expected, "{sql}");
     }
     // A row that is put back among the old ones, under an id that was taken once, and the contents of two rows swapped.
-    let swap = "CREATE TEMP TABLE t AS SELECT * FROM orgscope.audit_log WHERE id IN (1, 5);
-        DELETE FROM orgscope.audit_log WHERE id IN (1, 5);
-        UPDATE t SET id = 6 - id; INSERT INTO orgscope.audit_log OVERRIDING SYSTEM VALUE SELECT * FROM t";
+    let swap = "CREATE TEMP TABLE t AS SELECT * FROM orgscope.audit_log WHERE id IN (nth(1), nth(5));
+        DELETE FROM orgscope.audit_log WHERE id IN (nth(1), nth(5));
+        UPDATE t SET id = nth(6) - id; INSERT INTO orgscope.audit_log OVERRIDING SYSTEM VALUE SELECT * FROM t";
     assert_eq!(tampered(&world, swap), ["a|changed|1|1|1"]);
     let backdated = format!(
-        "INSERT INTO orgscope.audit_log (id, at, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (-3, '2020-01-01', '{B}', 'denied')"
+        "INSERT INTO orgscope.audit_log (id, at, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (nth(-3), '2020-01-01', '{B}', 'denied')"
     );
     assert_eq!(tampered(&world, &backdated), ["b|added|-3|-|-"]);
     let left = verdicts(&mut world.superuser());
@@ -123,10 +123,10 @@ fn a_purge_leaves_a_chain_that_verifies() {
     assert_eq!(one(&mut admin, "SELECT orgscope.purge_audit_log('-infinity')"), "0");
     assert_eq!(one(&mut admin, count), "8", "what purges nothing records nothing");
     // Only whole seals: the second batch of A stays for its second row.
-    let between = one(&mut admin, "SELECT at FROM orgscope.audit_log WHERE id = 7");
+    let between = one(&mut admin, "SELECT at FROM orgscope.audit_log WHERE id = nth(7)");
     run(&mut admin, "SET orgscope.actor = 'auditor'; SET orgscope.reason = 'retention'");
     assert_eq!(one(&mut admin, &format!("SELECT orgscope.purge_audit_log('{between}')")), "5");
-    let record = "SELECT id, left(organization_id::text, 1), action, operation, row_count, actor, reason, login_name, detail ->> 'seal', detail -> 'verified' ->> 'verdict'
+    let record = "SELECT number(id), left(organization_id::text, 1), action, operation, row_count, actor, reason, login_name, detail ->> 'seal', detail -> 'verified' ->> 'verdict'
         FROM orgscope.audit_log WHERE action = 'lifecycle' ORDER BY id";
     assert_eq!(
         rows(&mut admin, record),
@@ -149,14 +149,14 @@ fn a_purge_leaves_a_chain_that_verifies() {
     // What was changed before is on record when it is purged.
     run(
         &mut admin,
-        "ALTER TABLE orgscope.audit_log DISABLE TRIGGER audit_immutable; UPDATE orgscope.audit_log SET reason = 'x' WHERE id = 5",
+        "ALTER TABLE orgscope.audit_log DISABLE TRIGGER audit_immutable; UPDATE orgscope.audit_log SET reason = 'x' WHERE id = nth(5)",
     );
     run(
         &mut admin,
         "ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_immutable; SELECT orgscope.purge_audit_log('infinity')",
     );
     assert_eq!(
-        rows(&mut admin, "SELECT left(organization_id::text, 1), detail -> 'verified' ->> 'verdict', detail -> 'verified' ->> 'row_id'
+        rows(&mut admin, "SELECT left(organization_id::text, 1), detail -> 'verified' ->> 'verdict', number((detail -> 'verified' ->> 'row_id')::bigint)
             FROM orgscope.audit_log WHERE operation = 'PURGE' AND organization_id IS NOT NULL ORDER BY id"),
         ["a|changed|5", "b|ok|-"]
     );
