@@ -1,6 +1,7 @@
 //! Functions that PostgreSQL calls, their arguments and results.
 
 use super::*;
+use crate::guard::ddl::nodes;
 use std::ffi::c_int;
 
 /// Exports `$name` as a version-1 function that returns what the body says: `Ok(Some(datum))`, `Ok(None)` for NULL, or
@@ -95,8 +96,8 @@ impl Call {
         text_of(statement.subname).zip(text_of(statement.newname)).filter(|_| of_column)
     }
 
-    /// Whether an event trigger was fired for a command that makes a table, an index or a trigger, or by which a table
-    /// gets a partition, a constraint, or more protection.
+    /// Whether an event trigger was fired for a command that makes a table, an index or the trigger of an append-only log, or
+    /// by which a table gets a partition, a constraint, or more protection.
     pub fn only_adds(self) -> bool {
         use pg_sys::AlterTableType as Alter;
         const ADDING: [Alter::Type; 6] = [
@@ -109,7 +110,14 @@ impl Call {
         ];
         use pg_sys::NodeTag::{T_AlterTableStmt, T_CreateStmt, T_CreateTrigStmt, T_IndexStmt};
         match self.event_trigger_statement() {
-            Some(T_CreateStmt | T_CreateTrigStmt | T_IndexStmt) => true,
+            Some(T_CreateStmt | T_IndexStmt) => true,
+            // SAFETY: see event_trigger_statement(); a function is named by String nodes.
+            Some(T_CreateTrigStmt) => unsafe {
+                let data = (*self.0).context.cast::<pg_sys::EventTriggerData>();
+                let names = (*(*data).parsetree.cast::<pg_sys::CreateTrigStmt>()).funcname;
+                let names = nodes(names).map(|name: *mut pg_sys::String| text_of((*name).sval));
+                names.eq(["orgscope", "audit_immutable"].map(|name| Some(name.to_owned())))
+            },
             // SAFETY: see event_trigger_statement(); the statement is an AlterTableStmt, and its list has AlterTableCmd
             // nodes.
             Some(T_AlterTableStmt) => unsafe {

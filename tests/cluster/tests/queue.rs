@@ -383,7 +383,7 @@ fn what_takes_audit_rows_away_is_found() {
         &mut admin,
         "CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN RETURN CASE WHEN NEW.action LIKE 'bypass%' THEN NULL ELSE NEW END; END $$;
-         CREATE TRIGGER swallow BEFORE INSERT ON orgscope.audit_log_default FOR EACH ROW EXECUTE FUNCTION swallow()",
+         CREATE TRIGGER swallow BEFORE INSERT ON orgscope.audit_log FOR EACH ROW EXECUTE FUNCTION swallow()",
     );
     let made = one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE operation = 'CREATE TRIGGER'");
     assert_eq!(made, "1", "one that lets its own record pass is on record");
@@ -393,7 +393,7 @@ fn what_takes_audit_rows_away_is_found() {
     run(&mut dba, "SELECT id FROM ticket");
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(one(&mut admin, "SELECT places_used > 0 FROM orgscope.stats"), "t", "what was read still waits");
-    run(&mut admin, "DROP TRIGGER swallow ON orgscope.audit_log_default");
+    run(&mut admin, "DROP TRIGGER swallow ON orgscope.audit_log");
     assert_eq!(reads(&world), ["dba|public.ticket|SELECT|1"]);
     // What a superuser does to orgscope's own objects is in the server's log too.
     let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
@@ -408,10 +408,13 @@ fn what_the_writer_cannot_write_waits() {
     let mut admin = world.superuser();
     run(
         &mut admin,
-        "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+        "CREATE TABLE disk (free int);
+         CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF EXISTS (SELECT FROM public.disk) THEN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END IF;
+             RETURN NULL; END $$;
          CREATE TRIGGER no_space BEFORE INSERT ON orgscope.audit_log FOR EACH STATEMENT EXECUTE FUNCTION no_space()",
     );
+    run(&mut admin, "INSERT INTO disk VALUES (0)");
     let mut dba = world.dba();
     for _ in 0..5 {
         run(&mut dba, "SELECT id FROM ticket");
@@ -421,7 +424,7 @@ fn what_the_writer_cannot_write_waits() {
     refused(&mut dba, "53100", "UPDATE ticket SET title = 'x' WHERE id = 1");
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(one(&mut admin, "SELECT places_used >= 2 FROM orgscope.stats"), "t");
-    run(&mut admin, "DROP TRIGGER no_space ON orgscope.audit_log");
+    run(&mut admin, "DELETE FROM disk");
     run(&mut admin, "SELECT orgscope.flush_audit()");
     let record =
         "SELECT action, operation, sum(event_count), sum(row_count), bool_and(detail ->> 'rolled_back' = 'true')

@@ -105,7 +105,7 @@ fn every_change_is_found() {
     // A row that is put back among the old ones, under an id that was taken once, and the contents of two rows swapped.
     let swap = "CREATE TEMP TABLE t AS SELECT * FROM orgscope.audit_log WHERE id IN (nth(1), nth(5));
         DELETE FROM orgscope.audit_log WHERE id IN (nth(1), nth(5));
-        UPDATE t SET id = nth(6) - id; INSERT INTO orgscope.audit_log OVERRIDING SYSTEM VALUE SELECT * FROM t";
+        UPDATE t SET id = nth(6 - number(id)); INSERT INTO orgscope.audit_log OVERRIDING SYSTEM VALUE SELECT * FROM t";
     assert_eq!(tampered(&world, swap), ["a|changed|1|1|1"]);
     let backdated = format!(
         "INSERT INTO orgscope.audit_log (id, at, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (nth(-3), '2020-01-01', '{B}', 'denied')"
