@@ -20,7 +20,10 @@ pub fn tell(cluster: &Cluster) -> Result<()> {
     let mut app = Session::open(cluster, APPLICATION, DATABASE)?;
     read(&mut app)?;
     refuse(&mut app)?;
-    audit(&mut admin)
+    audit(&mut admin)?;
+    unseen(&mut admin)?;
+    tamper(&mut admin)?;
+    cross(cluster, &mut admin)
 }
 
 fn before(admin: &mut Session) -> Result<()> {
@@ -117,6 +120,57 @@ fn audit(admin: &mut Session) -> Result<()> {
     ensure!(written.column(3) == ["UPDATE"] && written.column(4) == ["1"], "the record must say what was done");
     ensure!(written.column(6) == ["dana@support"], "the record must name the actor");
     admin.refused("OS008", "DELETE FROM orgscope.audit_log;")
+}
+
+fn unseen(admin: &mut Session) -> Result<()> {
+    heading("Reads and refusals are on record too, although their transactions are gone");
+    admin.run("BEGIN; SELECT count(*) FROM ticket; ROLLBACK;")?;
+    admin.run("SELECT orgscope.flush_audit();")?;
+    let seen = admin.run(
+        "SELECT action, operation, table_name, role_name AS role, sqlstate, row_count AS rows, event_count AS events
+         FROM orgscope.audit_log WHERE action IN ('bypass_read', 'denied') AND event_count > 0 ORDER BY id DESC LIMIT 4;",
+    )?;
+    let actions = seen.column(0);
+    ensure!(actions.contains(&"bypass_read"), "the superuser's read must be on record");
+    ensure!(actions.contains(&"denied"), "the refusals must be on record");
+    heading("What is refused to begin with: orgscope.bypass = deny");
+    admin.refused("OS007", "SET orgscope.bypass = 'deny'; SELECT * FROM ticket;")?;
+    admin.run("RESET orgscope.bypass;").map(drop)
+}
+
+fn tamper(admin: &mut Session) -> Result<()> {
+    heading("A superuser takes the rule off and changes the record: the chain tells");
+    admin.run("SELECT orgscope.seal_audit() > 0 AS sealed;")?;
+    let verify = "SELECT COALESCE(o.name, 'nobody''s') AS organization, verdict, sequence, rows
+         FROM orgscope.verify_audit(NULL) LEFT JOIN orgscope.organization o ON o.id = organization_id ORDER BY 1;";
+    let whole = admin.run(verify)?;
+    ensure!(whole.column(1).iter().all(|verdict| *verdict == "ok"), "the chains must verify");
+    admin.run(
+        "BEGIN;
+         ALTER TABLE orgscope.audit_log DISABLE TRIGGER USER;
+         UPDATE orgscope.audit_log SET actor = 'nobody' WHERE actor = 'dana@support';",
+    )?;
+    let changed = admin.run(verify)?;
+    ensure!(changed.column(1).contains(&"changed"), "the change must be found");
+    admin.run("ROLLBACK;").map(drop)
+}
+
+fn cross(cluster: &Cluster, admin: &mut Session) -> Result<()> {
+    heading("Support crosses organizations: one of them, for a reason, for some minutes, on record in its own log");
+    admin.run("CREATE ROLE support LOGIN; GRANT SELECT ON ticket TO support;")?;
+    admin.run("GRANT EXECUTE ON FUNCTION orgscope.break_glass TO support;")?;
+    let mut support = Session::open(cluster, "support", DATABASE)?;
+    support.refused("OS001", "SELECT * FROM ticket;")?;
+    support.run(&format!("SELECT orgscope.break_glass('{GLOBEX}', 'case 4711', minutes => 5) > now() AS open;"))?;
+    let globex = support.run("SELECT id, customer, subject FROM ticket ORDER BY id;")?;
+    ensure!(globex.column(1) == ["globex"], "support must see Globex' ticket and no other");
+    support.run("SELECT orgscope.end_break_glass();")?;
+    let told = admin.run(
+        "SELECT o.name AS organization, operation, role_name AS role, reason FROM orgscope.audit_log a
+         JOIN orgscope.organization o ON o.id = a.organization_id WHERE action = 'break_glass' ORDER BY a.id;",
+    )?;
+    ensure!(told.column(1) == ["OPEN", "USE", "CLOSE"], "its opening, use and closing must be on record");
+    Ok(())
 }
 
 /// The one statement an application needs, in the transaction it belongs to.
