@@ -1,7 +1,7 @@
 //! A table with its partitions and inheritance children, at every level: parents stand before their children.
 
 use crate::history::History;
-use crate::scope::facts::{Facts, Rows};
+use crate::scope::facts::{Facts, Index, Rows};
 use crate::scope::keys::Key;
 use crate::scope::views::Readers;
 use std::collections::{HashMap, HashSet};
@@ -55,6 +55,19 @@ impl Tree {
         let history = tree.roots().find_map(|root| tree.members[root].registered.as_ref()?.history.clone());
         tree.history = history;
         tree
+    }
+
+    /// Whether an index of the member is, over those above it, part of an index of a table at the top.
+    pub fn is_from_top(&self, member: usize, index: &Index) -> bool {
+        let holder = |oid| {
+            let mut members = self.members.iter().enumerate();
+            members.find_map(|(m, table)| table.indexes.iter().find(|i| i.oid == oid).map(|i| (m, i)))
+        };
+        let mut at = (member, index);
+        while let Some(next) = at.1.parent.and_then(holder) {
+            at = next;
+        }
+        self.is_root(at.0)
     }
 
     pub fn members(&self) -> &[Facts] {

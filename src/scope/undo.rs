@@ -80,7 +80,7 @@ pub fn original(tree: &Tree, member: usize, steps: &[Step]) -> Original {
                 default: c.default.clone().filter(|_| !prepared(facts)),
             }),
             added: prepared_objects(facts),
-            kept: kept(facts),
+            kept: kept(tree, member),
             ..Original::default()
         },
     };
@@ -115,8 +115,9 @@ fn prepared_objects(facts: &Facts) -> Vec<Added> {
     keys.chain(indexes).filter(|a| is_prepared(&a.quoted)).collect()
 }
 
-/// What a partition has of its own for the column.
-fn kept(facts: &Facts) -> Vec<Replaced> {
+/// What a partition has of its own for the column, or from a table that is not at the top.
+fn kept(tree: &Tree, member: usize) -> Vec<Replaced> {
+    let facts = &tree.members()[member];
     if !facts.partition {
         return Vec::new();
     }
@@ -126,7 +127,7 @@ fn kept(facts: &Facts) -> Vec<Replaced> {
         definition: format!("ALTER TABLE {} ADD CONSTRAINT {} {}", facts.qualified, k.quoted, k.definition),
         attachments: Vec::new(),
     });
-    let indexes = facts.indexes.iter().filter(|i| i.is_plain() && i.parent.is_none()).map(|i| Replaced {
+    let indexes = facts.indexes.iter().filter(|i| i.is_plain() && !tree.is_from_top(member, i)).map(|i| Replaced {
         quoted: i.quoted.clone(),
         constraint: false,
         definition: i.definition.clone(),
@@ -241,10 +242,13 @@ impl<'a> Undo<'a> {
         }
     }
 
-    /// What a partition had before, and what went with what was added above it.
+    /// What a partition had before, and what went with what was added above it. The lowest first: an index finds those that
+    /// are to be its parts.
     fn kept(&mut self) {
-        for (member, facts, original) in self.members() {
-            for kept in original.kept.iter().filter(|k| facts.inherits(&k.quoted)) {
+        for (member, facts, original) in self.members().rev() {
+            let from_top = |index| self.tree.is_from_top(member, index);
+            let gone = |k: &&Replaced| facts.index(&k.quoted).map_or(facts.inherits(&k.quoted), from_top);
+            for kept in original.kept.iter().filter(gone) {
                 let steps = std::iter::once(&kept.definition).chain(&kept.attachments);
                 steps.for_each(|sql| self.add(member, "kept", sql.clone()));
             }

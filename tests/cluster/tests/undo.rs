@@ -160,6 +160,29 @@ fn enable_then_disable_changes_nothing() {
     assert_same(&before, &dump(&world), &format!("seed {seed}"));
 }
 
+/// An index of a partition in the middle becomes part of the one that scoping adds above, and goes with that.
+#[test]
+fn an_index_below_the_top_comes_back_with_its_parts() {
+    let world = World::without_tables("undo_below");
+    let mut owner = world.owner();
+    run(
+        &mut owner,
+        "CREATE TABLE event (id int, organization_id uuid) PARTITION BY LIST (id);
+         CREATE TABLE middle PARTITION OF event DEFAULT PARTITION BY LIST (id);
+         CREATE TABLE leaf PARTITION OF middle DEFAULT;
+         CREATE INDEX of_leaf ON leaf (organization_id); COMMENT ON INDEX of_leaf IS 'kept';
+         CREATE INDEX of_middle ON middle (organization_id)",
+    );
+    let before = dump(&world);
+    run(&mut owner, "SELECT orgscope.enable_org_scoping('event')");
+    run(&mut owner, "SELECT orgscope.disable_org_scoping('event')");
+    assert_same(&before, &dump(&world), "an index of three levels");
+    // Without an index at the top nothing goes.
+    run(&mut owner, r#"SELECT orgscope.enable_org_scoping('event', options => '{"index": "none"}')"#);
+    run(&mut owner, "SELECT orgscope.disable_org_scoping('event')");
+    assert_same(&before, &dump(&world), "no index at the top");
+}
+
 /// A unique index is replaced twice: what hangs on it must come along, also while the table is scoped.
 #[test]
 fn what_hangs_on_a_replaced_index_comes_back() {

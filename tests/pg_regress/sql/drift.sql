@@ -49,7 +49,7 @@ SET ROLE owner;
 DROP TRIGGER orgscope_record ON ticket;
 RESET ROLE;
 RESET orgscope.drift;
-SELECT role_name, operation, detail FROM orgscope.audit_log WHERE action = 'ddl' ORDER BY id DESC LIMIT 1;
+SELECT role_name, operation, detail FROM orgscope.audit_log WHERE action = 'ddl' AND detail -> 'rolled_back' IS NULL ORDER BY id DESC LIMIT 1;
 SELECT kind, sql FROM orgscope.repair_org_scoping('ticket');
 
 -- New tables with the organization column, and copies of scoped rows.

@@ -43,7 +43,7 @@ SELECT * FROM patient;
 RESET ROLE;
 UPDATE patient SET name = upper(name);
 SELECT action, role_name, operation, table_name, row_count, organization_id FROM orgscope.audit_log
-  WHERE table_name = 'public.patient' ORDER BY organization_id;
+  WHERE table_name = 'public.patient' AND action = 'bypass_write' ORDER BY organization_id;
 -- end
 
 DROP TABLE patient;
