@@ -3,8 +3,9 @@
 //!
 //! A role that row security holds pays for a few compares.
 
+use super::administration;
 use super::attempts;
-use super::entry as log;
+use super::entry::Entry as LogEntry;
 use super::event::Event;
 use super::queue;
 use super::reads;
@@ -209,7 +210,7 @@ impl Access {
 /// A catalog is changed without the command for it: what no event trigger sees.
 fn record_by_hand(catalog: pg_sys::Oid, permissions: u64) {
     if let Some(operation) = written(permissions, true) {
-        log::add(log::Entry::of_client("ddl", operation, None).of_table(Some(qualified(catalog))));
+        administration::note_entry(LogEntry::of_client("ddl", operation, None).of_table(Some(qualified(catalog))));
     }
 }
 

@@ -81,12 +81,10 @@ impl Entry {
     }
 
     fn row(&self, transaction: u64) -> Value {
-        let mut row = json!(self.event);
-        row["first"] = self.at.into();
-        row["event_count"] = self.events.into();
-        row["row_count"] = self.rows.into();
-        row["txid"] = transaction.to_string().into();
-        row
+        let Value::Object(event) = json!(self.event) else { return Value::Null };
+        let (events, rows, at) = (self.events, self.rows, self.at);
+        let counts = Counts { events, rows, first: at, last: at, transaction: Some(transaction) };
+        queue::writer::numbered(event, &counts)
     }
 }
 

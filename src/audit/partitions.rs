@@ -1,5 +1,5 @@
-//! A partition of the audit log, and of the change log, for each month, made before the month begins. A partition names neither policy nor grant:
-//! who reads through orgscope.audit_log is under that table's, and nobody else is let in.
+//! A partition of the audit log, and of the change log, for each month, made before the month begins. A partition names
+//! neither policy nor grant: who reads through the log is under that table's, and nobody else is let in.
 
 use super::chain::superuser;
 use crate::{pg, pg_function, spi};

@@ -8,7 +8,6 @@ use super::registry;
 use crate::context::value::Org;
 use crate::error::Error;
 use crate::pg::{self, Backend};
-use crate::settings::{self, ACTOR, REASON};
 use crate::spi;
 use crate::trigger::Event;
 use pgrx::pg_sys;
@@ -137,20 +136,11 @@ fn insert(
     statement_event: Event,
     written: impl Iterator<Item = (Event, Option<Org>, Option<u64>)>,
 ) -> Result<(), Error> {
-    // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
-    let (superuser, login, role, statement) = unsafe {
-        (
-            pg_sys::superuser(),
-            pg::role_name(pg_sys::GetAuthenticatedUserId()),
-            pg::role_name(pg_sys::GetUserId()),
-            pg::text_of(pg_sys::debug_query_string),
-        )
-    };
-    if !superuser && !registry::has(table) {
+    // SAFETY: a look-up of this backend's own role.
+    if !unsafe { pg_sys::superuser() } && !registry::has(table) {
         return Ok(());
     }
     let name = qualified(table);
-    let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     let attempt = audit::Event::now("bypass_write", Some(name.clone()), None);
     pg::as_superuser(|| {
         note_unsealed();
@@ -165,11 +155,11 @@ fn insert(
                 Some(name.as_str()),
                 Some(event.name()),
                 rows.as_deref(),
-                actor.as_deref(),
-                login.as_deref(),
-                role.as_deref(),
-                statement.as_deref(),
-                reason.as_deref(),
+                attempt.actor.as_deref(),
+                attempt.login_name.as_deref(),
+                attempt.role_name.as_deref(),
+                attempt.statement.as_deref(),
+                attempt.reason.as_deref(),
             ];
             if spi::execute_planned(INSERT, &args) == 0 {
                 return Err(Error::AuditSwallowed);

@@ -182,6 +182,7 @@ pub fn push(database: Option<u32>, kind: usize, json: &[u8], counts: Counts) -> 
     set(latch);
     queued
 }
+
 /// Somebody waits for what is queued.
 fn hurry(database: u32) {
     set(with_control(|control, _| control.latch(database, true)).unwrap_or(std::ptr::null_mut()));

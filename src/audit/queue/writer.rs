@@ -3,6 +3,7 @@
 
 use super::memory::Queued;
 use super::{log, shared};
+use crate::audit::event::Counts;
 use crate::audit::{chain, partitions};
 use crate::error::Error;
 use crate::pg::{Backend, as_superuser, entry};
@@ -295,9 +296,12 @@ fn write(events: &[Queued], batch: u64) -> Result<bool, Error> {
     })
 }
 
-fn row(event: &Queued) -> Value {
-    let mut row: Map<String, Value> = serde_json::from_slice(&event.json).unwrap_or_default();
-    let counts = &event.counts;
+fn row(queued: &Queued) -> Value {
+    numbered(serde_json::from_slice(&queued.json).unwrap_or_default(), &queued.counts)
+}
+
+/// An event as a row for [`insert`].
+pub fn numbered(mut row: Map<String, Value>, counts: &Counts) -> Value {
     row.insert("first".into(), counts.first.into());
     row.insert("event_count".into(), counts.events.into());
     row.insert("row_count".into(), counts.rows.into());
