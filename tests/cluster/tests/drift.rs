@@ -217,17 +217,13 @@ fn a_restore_is_no_drift_and_ends_under_watch() {
     let declared = rows(&mut admin, unscoped);
     assert_eq!(before.len(), 3, "the rule, the index and the policy");
     let file = world.cluster().scratch_directory("drift_dump").unwrap().join("dump");
-    let program = |command: &mut std::process::Command| {
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    program(world.cluster().command("pg_dump").args(["-d", "drift_dumped", "-Fc", "-f"]).arg(&file));
+    output(world.cluster().command("pg_dump").args(["-d", "drift_dumped", "-Fc", "-f"]).arg(&file));
     for (database, user) in [("drift_restored", "postgres"), ("drift_restored_by_owner", "owner")] {
         world.cluster().create_database(database).unwrap();
         for (section, user) in [("pre-data", "postgres"), ("data", "postgres"), ("post-data", user)] {
             let mut restore = world.cluster().command("pg_restore");
             restore.args(["-d", database, "-U", user, "-e", "--section", section]).arg(&file);
-            program(&mut restore);
+            output(&mut restore);
         }
         let mut restored = world.cluster().connect("postgres", database).unwrap();
         assert_eq!(rows(&mut restored, recorded), before, "{database}");

@@ -360,9 +360,7 @@ fn a_dump_brings_it_back() {
     let file = world.cluster().scratch_directory("history").unwrap().join("dump");
     for (program, arguments) in [("pg_dump", ["-Fc", "-f"]), ("pg_restore", ["-e", "-1"])] {
         let database = if program == "pg_dump" { world.name() } else { copy.name() };
-        let output =
-            world.cluster().command(program).args(["-d", database]).args(arguments).arg(&file).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output(world.cluster().command(program).args(["-d", database]).args(arguments).arg(&file));
     }
     assert_eq!(log(&copy), log(&world));
     run(&mut copy.app(), &under_a("UPDATE ticket SET title = 'r' WHERE id = 1"));

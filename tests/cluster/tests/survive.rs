@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -30,12 +29,6 @@ fn assert_same_picture(client: &mut postgres::Client, before: &[Vec<String>]) {
     for ((sql, now), before) in PICTURE.iter().zip(picture(client)).zip(before) {
         assert_eq!(&now, before, "{sql}");
     }
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn restore(world: &World, name: &str, script: &str) {

@@ -79,11 +79,8 @@ fn dump_and_restore_keep_chains() {
             &format!("CREATE DATABASE {name} ENCODING {encoding} TEMPLATE template0"),
         );
         let dump = world.cluster().scratch_directory(name).unwrap().join("dump");
-        let made =
-            world.cluster().command("pg_dump").args(["-Fc", "-d", "chain_dumped", "-f"]).arg(&dump).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let restored = world.cluster().command("pg_restore").args(["-e", "-d", name]).arg(&dump).output().unwrap();
-        assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+        output(world.cluster().command("pg_dump").args(["-Fc", "-d", "chain_dumped", "-f"]).arg(&dump));
+        output(world.cluster().command("pg_restore").args(["-e", "-d", name]).arg(&dump));
         let mut client = world.cluster().connect("postgres", name).unwrap();
         assert_eq!(verdicts(&mut client), before, "{name}");
         assert_eq!(whole.map(|sql| rows(&mut client, sql)), picture);
@@ -104,9 +101,7 @@ fn a_restore_meets_an_installation_at_work() {
     run(&mut admin, "SELECT orgscope.purge_audit_log((SELECT at FROM orgscope.audit_log WHERE id = nth(3)))");
     seal(&mut admin);
     let file = world.cluster().scratch_directory("at_work").unwrap().join("dump");
-    let made =
-        world.cluster().command("pg_dump").args(["-Fc", "-d", "chain_source", "-f"]).arg(&file).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    output(world.cluster().command("pg_dump").args(["-Fc", "-d", "chain_source", "-f"]).arg(&file));
     world.cluster().create_database("chain_target").unwrap();
     let mut client = world.cluster().connect("postgres", "chain_target").unwrap();
     let work = |client: &mut postgres::Client| {
@@ -120,8 +115,7 @@ fn a_restore_meets_an_installation_at_work() {
     };
     for section in ["--section=pre-data", "--section=data", "--section=post-data"] {
         let mut restore = world.cluster().command("pg_restore");
-        let restored = restore.args(["-e", "-d", "chain_target", section]).arg(&file).output().unwrap();
-        assert!(restored.status.success(), "{section}: {}", String::from_utf8_lossy(&restored.stderr));
+        output(restore.args(["-e", "-d", "chain_target", section]).arg(&file));
         work(&mut client);
     }
     assert_eq!(verdicts(&mut client), ["-|ok|-|-|3", "a|ok|-|-|3", "b|ok|-|-|3"]);
@@ -231,13 +225,9 @@ fn the_change_log_has_months_too() {
     assert_eq!(rows_under(&mut world.app(), B, history), [""; 0]);
     // Restored, it takes the next change.
     let file = world.cluster().scratch_directory("change_months").unwrap().join("dump");
-    let made =
-        world.cluster().command("pg_dump").args(["-Fc", "-d", "change_months", "-f"]).arg(&file).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    output(world.cluster().command("pg_dump").args(["-Fc", "-d", "change_months", "-f"]).arg(&file));
     world.cluster().create_database("change_months_again").unwrap();
-    let restored =
-        world.cluster().command("pg_restore").args(["-e", "-d", "change_months_again"]).arg(&file).output().unwrap();
-    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    output(world.cluster().command("pg_restore").args(["-e", "-d", "change_months_again"]).arg(&file));
     let mut again = world.cluster().connect("app", "change_months_again").unwrap();
     run(&mut again, &change("y"));
     assert_eq!(rows_under(&mut again, A, &history.replace("operation", "new ->> 'title'")), ["x", "y"]);

@@ -242,12 +242,18 @@ pub fn all_tickets(world: &World) -> Vec<String> {
     rows(&mut world.superuser(), "SELECT id, title, left(organization_id::text, 1) FROM ticket ORDER BY id")
 }
 
+/// What a program that must succeed has printed.
+#[track_caller]
+pub fn output(command: &mut std::process::Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The schema as pg_dump prints it, in blocks: a failure then names the object.
 pub fn dump(world: &World) -> Vec<String> {
     let mut pg_dump = world.cluster().command("pg_dump");
-    let output = pg_dump.args(["--schema-only", "-n", "public", "-d", world.name()]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = output(pg_dump.args(["--schema-only", "-n", "public", "-d", world.name()]));
     // psql's \\restrict has a random key.
     let restrict = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let text = text.lines().filter(restrict).collect::<Vec<_>>().join("\n");
