@@ -13,6 +13,7 @@ use crate::settings::{
     AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT,
     ordinal,
 };
+use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
@@ -172,6 +173,17 @@ pub fn announce_drop() {
     if extension_is_there() {
         let detail = serde_json::json!({ "login_name": name(login), "role_name": name(role) });
         pg::log(&format!("orgscope audit: the extension is about to be dropped, and its log with it {detail}"));
+        wait_for_writer();
+    }
+}
+
+/// PostgreSQL locks what it drops in its own order, which a writer at work would meet the other way round. So the tables it
+/// begins with are locked first, in the writer's order: the sealer's, and the log's before its sequence's.
+fn wait_for_writer() {
+    const LOCK: &str = "LOCK TABLE orgscope.audit_gap, orgscope.audit_log IN ACCESS EXCLUSIVE MODE";
+    // SAFETY: a syscache look-up and a backend-local flag. Who may not drop it does not wait.
+    if unsafe { pg_sys::superuser() && !pg_sys::XactReadOnly } {
+        pg::as_superuser(|| spi::execute(LOCK, &[]));
     }
 }
 

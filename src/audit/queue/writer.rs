@@ -173,10 +173,12 @@ fn seal() {
         if !has_extension() {
             return Ok(0);
         }
+        // First, for the order of its locks: see DROP EXTENSION.
+        let sealed = chain::seal()?;
         if as_superuser(|| spi::query(SETTLED, &[])).is_some() {
             partitions::make();
         }
-        chain::seal()
+        Ok(sealed)
     });
     if let Err(error) = sealed {
         pgrx::log!("orgscope could not seal its audit log: {}", error.report().message);
