@@ -71,7 +71,9 @@ fn untested() -> Result<Outcome> {
 
 fn pure(major: &Major) -> Result<Outcome> {
     let mut test = project::cargo();
-    test.args(["test", "--no-fail-fast", "--no-default-features", "--features", &major.feature()]);
+    // With the server tests in it, which `cargo pgrx test` runs then, the program is built once.
+    let features = format!("{},pg_test", major.feature());
+    test.args(["test", "--no-fail-fast", "--no-default-features", "--features", &features]);
     test.args(["--", "--skip", SERVER_TESTS]);
     let finished = step::run("pure", "pure tests: no server", &mut test)?;
     judge("pure", &finished, Count::of_cargo_test)
