@@ -86,6 +86,8 @@ pub static CONTEXT_CHANGE: GucSetting<ContextChange> = GucSetting::<ContextChang
 pub static DRIFT: GucSetting<Drift> = GucSetting::<Drift>::new(Drift::Reject);
 pub static NEW_TABLES: GucSetting<NewTables> = GucSetting::<NewTables>::new(NewTables::Warn);
 
+pub static LEAKPROOF_OPERATORS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
 pub static BYPASS: GucSetting<Bypass> = GucSetting::<Bypass>::new(Bypass::Audit);
 pub static AUDIT_READS: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static AUDIT_DURABILITY: GucSetting<Durability> = GucSetting::<Durability>::new(Durability::Async);
@@ -98,6 +100,7 @@ pub fn init() {
     // The lifetime is defined first: whether a value of current_org counts depends on it.
     define_rules();
     define_schema_rules();
+    define_search();
     define_audit();
     value::define_over_placeholder(define_context);
     // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
@@ -152,6 +155,17 @@ fn define_schema_rules() {
         c"What happens to a new table that has the organization column or a copy of scoped rows.",
         c"warn: a warning. scope: it is scoped in the same statement. reject: an error. ignore: nothing.",
         &NEW_TABLES,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+fn define_search() {
+    GucRegistry::define_bool_guc(
+        c"orgscope.leakproof_operators",
+        c"Whether queries under row security use indexes for LIKE, full text, jsonb and arrays.",
+        c"See orgscope.leakproof_operators(). Plans and times then tell how many rows of all organizations match.",
+        &LEAKPROOF_OPERATORS,
         GucContext::Suset,
         GucFlags::default(),
     );

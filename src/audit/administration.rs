@@ -10,15 +10,15 @@ use super::queue;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
 use crate::settings::{
-    AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, NEW_TABLES, REQUIRE_CONTEXT,
-    ordinal,
+    AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, LEAKPROOF_OPERATORS, NEW_TABLES,
+    REQUIRE_CONTEXT, ordinal,
 };
 use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
 /// Our settings that only a superuser may set, in the order of [`Watched::rules`].
-const RULES: [&CStr; 8] = [
+const RULES: [&CStr; 9] = [
     c"orgscope.context_lifetime",
     c"orgscope.context_change",
     c"orgscope.require_context",
@@ -27,6 +27,7 @@ const RULES: [&CStr; 8] = [
     c"orgscope.bypass",
     c"orgscope.audit_reads",
     c"orgscope.audit_durability",
+    c"orgscope.leakproof_operators",
 ];
 
 /// What a session can change for itself, by SET, `set_config()`, a function's SET clause or otherwise: only a look at
@@ -49,6 +50,7 @@ impl Watched {
             ordinal(&BYPASS),
             c_int::from(AUDIT_READS.get()),
             ordinal(&AUDIT_DURABILITY),
+            c_int::from(LEAKPROOF_OPERATORS.get()),
         ];
         // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
         unsafe { Self { role: raw::GetOuterUserId(), replication: pg_sys::SessionReplicationRole, rules } }

@@ -1,7 +1,7 @@
 //! C functions called without pgrx's guard: see rule 2 and 3 of [`super`].
 
 use pgrx::pg_sys;
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 unsafe extern "C-unwind" {
     pub fn errstart(level: c_int, domain: *const c_char) -> bool;
@@ -89,6 +89,17 @@ unsafe extern "C-unwind" {
         level: c_int,
         is_reload: bool,
     ) -> c_int;
+    #[cfg_attr(not(feature = "pg15"), link_name = "expression_tree_walker_impl")]
+    pub fn expression_tree_walker(
+        node: *mut pg_sys::Node,
+        walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
+        context: *mut c_void,
+    ) -> bool;
+    pub fn eval_const_expressions(root: *mut pg_sys::PlannerInfo, node: *mut pg_sys::Node) -> *mut pg_sys::Node;
+    pub fn pg_detoast_datum_packed(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
+    pub fn ReleaseSysCache(tuple: pg_sys::HeapTuple);
+    pub fn textlike(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn texticlike(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     pub fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
         query: *const c_char,
@@ -102,5 +113,5 @@ unsafe extern "C-unwind" {
 }
 #[cfg(feature = "pg15")]
 unsafe extern "C" {
-    pub fn malloc(size: usize) -> *mut std::ffi::c_void;
+    pub fn malloc(size: usize) -> *mut c_void;
 }
