@@ -10,6 +10,7 @@ mod machine;
 mod measure;
 mod report;
 mod scoping;
+mod search;
 mod variant;
 
 use anyhow::Result;
@@ -41,6 +42,9 @@ pub struct Options {
     /// Instead: what the audit costs beside it and on its path, and how fast its chain is sealed and verified
     #[arg(long, conflicts_with_all = ["case", "scoping", "history"])]
     audit: bool,
+    /// Instead: searches with LIKE, full text, jsonb and arrays under row security, beside a plain table
+    #[arg(long, conflicts_with_all = ["case", "scoping", "history", "audit"])]
+    search: bool,
 }
 
 /// How much is measured.
@@ -75,6 +79,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.history {
         return history::run(&cluster, scale.bulk_rows, scale.rounds);
+    }
+    if options.search {
+        return search::run(&cluster, scale.rows, scale.rounds);
     }
     if options.audit {
         let absent = start(ClusterOptions::without_preload())?;
