@@ -47,7 +47,8 @@ fn world(database: &str) -> World {
     let world = World::without_tables(database);
     run(&mut world.owner(), TABLES);
     run(&mut world.owner(), SCOPE);
-    run(&mut world.superuser(), "ANALYZE doc");
+    // Without the organization's index a search has its own or none, whatever they cost.
+    run(&mut world.superuser(), "DROP INDEX doc_organization_id_idx; ANALYZE doc");
     world
 }
 
@@ -63,7 +64,7 @@ fn asks_index(app: &mut Client, condition: &str) -> bool {
     run(app, "SET LOCAL enable_seqscan = off");
     let plan = rows(app, &format!("EXPLAIN (COSTS off) SELECT id FROM doc WHERE {condition}"));
     run(app, "COMMIT");
-    plan.iter().any(|line| line.contains("Index Cond:") && !line.contains("require_org"))
+    plan.iter().any(|line| line.contains("Index Cond:"))
 }
 
 fn ids(app: &mut Client, org: &str, condition: &str) -> Vec<String> {
