@@ -19,7 +19,7 @@ use crate::guard::ddl::nodes;
 use crate::pg::{entry, raw as pg_raw};
 use insert::Insert;
 use pgrx::pg_sys;
-use source::Source;
+use source::{Begin, Source};
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::null_mut;
 
@@ -119,22 +119,19 @@ unsafe fn run(statement: *mut pg_sys::PlannedStmt, text: *const c_char, table: p
             pg_raw::PreventCommandIfReadOnly(c"COPY FROM".as_ptr());
         }
         let query = insert.start(text);
-        let source = Source::open(&insert, query, table);
-        let (file, is_program) = ((*copy).filename, (*copy).is_program);
-        (*source).copy =
-            raw::BeginCopyFrom(state, table, null_mut(), file, is_program, None, (*copy).attlist, (*copy).options);
+        let source = Source::open(&insert, query, Begin { state, table, copy });
         let forward = pg_sys::ScanDirection::ForwardScanDirection;
         #[cfg(not(feature = "pg18"))]
         raw::ExecutorRun(query, forward, 0, true);
         #[cfg(feature = "pg18")]
         raw::ExecutorRun(query, forward, 0);
         let rows = (*(*query).estate).es_processed;
-        skipped::tell((*source).copy);
+        skipped::tell((*source).copy());
         raw::ExecutorFinish(query);
         raw::ExecutorEnd(query);
         raw::FreeQueryDesc(query);
         raw::PopActiveSnapshot();
-        raw::EndCopyFrom((*source).copy);
+        raw::EndCopyFrom((*source).copy());
         insert.end();
         rows
     }

@@ -7,9 +7,22 @@ use crate::error::Error;
 use crate::pg::entry;
 use pgrx::pg_sys;
 use std::ffi::c_int;
+use std::ptr::null_mut;
+
+/// What COPY begins with.
+#[derive(Clone, Copy)]
+pub struct Begin {
+    pub state: *mut pg_sys::ParseState,
+    pub table: pg_sys::Relation,
+    pub copy: *mut pg_sys::CopyStmt,
+}
 
 pub struct Source {
-    pub copy: pg_sys::CopyFromState,
+    begin: Begin,
+    /// Of the statement.
+    memory: pg_sys::MemoryContext,
+    /// NULL until the first row is asked for.
+    copy: pg_sys::CopyFromState,
     table: pg_sys::Oid,
     /// COPY's WHERE, NULL without one.
     filter: *mut pg_sys::ExprState,
@@ -19,15 +32,17 @@ pub struct Source {
 }
 
 impl Source {
-    /// Plain frame. The COPY itself is opened later.
-    pub unsafe fn open(insert: &Insert, query: *mut pg_sys::QueryDesc, table: pg_sys::Relation) -> *mut Self {
-        // SAFETY: a started query. The source lives in the statement's memory, as long as the query.
+    /// Plain frame. It lives in the statement's memory, as long as the query.
+    pub unsafe fn open(insert: &Insert, query: *mut pg_sys::QueryDesc, begin: Begin) -> *mut Self {
+        // SAFETY: a started query.
         unsafe {
             let source = raw::palloc0(size_of::<Self>()).cast::<Self>();
             let scan = scan_in((*query).planstate);
-            (*source).table = (*table).rd_id;
+            (*source).begin = begin;
+            (*source).memory = pg_sys::CurrentMemoryContext;
+            (*source).table = (*begin.table).rd_id;
             (*source).filter = raw::ExecInitQual(insert.filter, scan);
-            (&raw mut (*source).triggers).write(entry(|| Ok(Triggers::of((*query).planstate.cast(), table))));
+            (&raw mut (*source).triggers).write(entry(|| Ok(Triggers::of((*query).planstate.cast(), begin.table))));
             let relation = raw::get_ENR((*(*query).estate).es_queryEnv, SOURCE.as_ptr());
             (*relation).reldata = source.cast();
             raw::ExecSetExecProcNode(scan, Some(next));
@@ -35,16 +50,27 @@ impl Source {
         }
     }
 
-    /// Plain frame. Errors name the line from the first row on, as COPY's do.
-    unsafe fn name_lines(&mut self) {
-        if self.callback.callback.is_none() {
-            // SAFETY: taken back at the end of the rows; an error resets the stack.
-            unsafe {
-                self.callback.callback = Some(raw::CopyFromErrorCallback);
-                self.callback.arg = self.copy.cast();
-                self.callback.previous = pg_sys::error_context_stack;
-                pg_sys::error_context_stack = &raw mut self.callback;
-            }
+    pub fn copy(&self) -> pg_sys::CopyFromState {
+        self.copy
+    }
+
+    /// Plain frame. When the first row is asked for, triggers on the statement have let it pass: what they refuse is
+    /// refused before the client is asked for rows, and not while it sends them.
+    ///
+    /// From then on errors name the line, as COPY's do.
+    unsafe fn begin(&mut self) {
+        // SAFETY: as DoCopy; the callback is taken back at the end of the rows, and an error resets the stack.
+        unsafe {
+            let Begin { state, table, copy } = self.begin;
+            let (file, is_program) = ((*copy).filename, (*copy).is_program);
+            let (columns, options) = ((*copy).attlist, (*copy).options);
+            let before = switch_to(self.memory);
+            self.copy = raw::BeginCopyFrom(state, table, null_mut(), file, is_program, None, columns, options);
+            switch_to(before);
+            self.callback.callback = Some(raw::CopyFromErrorCallback);
+            self.callback.arg = self.copy.cast();
+            self.callback.previous = pg_sys::error_context_stack;
+            pg_sys::error_context_stack = &raw mut self.callback;
         }
     }
 }
@@ -80,7 +106,9 @@ unsafe extern "C-unwind" fn fetch(node: *mut pg_sys::ScanState) -> *mut pg_sys::
     unsafe {
         let (state, context, slot) = ((*node).ps.state, (*node).ps.ps_ExprContext, (*node).ss_ScanTupleSlot);
         let source = &mut *(*raw::get_ENR((*state).es_queryEnv, SOURCE.as_ptr())).reldata.cast::<Source>();
-        source.name_lines();
+        if source.copy.is_null() {
+            source.begin();
+        }
         raw::pgstat_progress_update_param(WRITTEN, (*state).es_processed as i64);
         loop {
             if pg_sys::InterruptPending != 0 {
