@@ -5,6 +5,7 @@
 
 mod audit;
 mod case;
+mod copy;
 mod history;
 mod machine;
 mod measure;
@@ -41,6 +42,9 @@ pub struct Options {
     /// Instead: what the audit costs beside it and on its path, and how fast its chain is sealed and verified
     #[arg(long, conflicts_with_all = ["case", "scoping", "history"])]
     audit: bool,
+    /// Instead: what COPY FROM into a scoped table costs, beside INSERTs and a plain table
+    #[arg(long, conflicts_with_all = ["case", "scoping", "history", "audit"])]
+    copy: bool,
 }
 
 /// How much is measured.
@@ -75,6 +79,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.history {
         return history::run(&cluster, scale.bulk_rows, scale.rounds);
+    }
+    if options.copy {
+        return copy::run(&cluster, scale.bulk_rows, scale.rounds);
     }
     if options.audit {
         let absent = start(ClusterOptions::without_preload())?;
