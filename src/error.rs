@@ -104,6 +104,12 @@ pub enum Error {
         table: Box<TableName>,
     },
     InTransaction,
+    /// COPY ... FREEZE by a role under row security.
+    CopyFreeze,
+    /// PostgreSQL's own refusal.
+    CopyWhereGenerated {
+        column: String,
+    },
     Drift {
         table: Box<TableName>,
         kind: &'static str,
@@ -253,6 +259,18 @@ impl Error {
                 "orgscope.backfill_org() cannot run inside a transaction block",
                 "It commits after each batch.",
                 "CALL it outside BEGIN, functions and DO, or give enable_org_scoping() the option \"backfill\".",
+            ),
+            Self::CopyFreeze => report(
+                "0A000",
+                "COPY FREEZE is not supported under row security",
+                "Frozen rows are seen by every transaction at once, and the rows of a scoped table are written by an INSERT.",
+                "Leave out FREEZE.",
+            ),
+            Self::CopyWhereGenerated { column } => report(
+                "42P10",
+                "generated columns are not supported in COPY FROM WHERE conditions",
+                &format!("Column \"{column}\" is a generated column."),
+                "Write the condition with the columns that it is generated from.",
             ),
             Self::Drift { table, kind, command, missing, undo } => Report {
                 table: Some(table.clone()),
@@ -448,6 +466,7 @@ mod tests {
             Error::ForeignChain,
             Error::NotSuperuser { function: "purge_audit_log" },
             Error::InTransaction,
+            Error::CopyFreeze,
             Error::NoContext { table: None, why: Absent::BreakGlassExpired },
             Error::NoContext { table: None, why: Absent::BreakGlassOtherRole },
             Error::ContextRefused(Refused::BreakGlass),

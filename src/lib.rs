@@ -7,6 +7,7 @@
 
 mod audit;
 mod context;
+mod copy;
 mod error;
 mod guard;
 mod history;

@@ -5,6 +5,7 @@
 
 use crate::audit::{administration, commands, locks, reads};
 use crate::context::lifetime;
+use crate::copy;
 use crate::error::Error;
 use crate::guard::ddl;
 use crate::pg::{entry, raw, without_force};
@@ -47,6 +48,9 @@ unsafe extern "C-unwind" fn utility(
         let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
+        if tag == pg_sys::NodeTag::T_CopyStmt && copy::from(statement, query, completion) {
+            return;
+        }
         if ddl::checks_foreign_keys(node) {
             without_force(run)
         } else {

@@ -15,7 +15,7 @@ pub mod observed;
 pub mod partitions;
 pub mod queue;
 pub mod reads;
-mod registry;
+pub mod registry;
 pub mod writes;
 
 pub fn init() {

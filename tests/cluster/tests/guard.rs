@@ -195,8 +195,9 @@ fn copy_in_is_guarded_row_by_row() {
         assert_eq!(copy(user, None, "", "505\tx\t\\N\n"), "OS001");
         assert_eq!(copy(user, None, "(id)", "505\n"), "OS001");
     }
-    assert_eq!(copy("app", Some(A), "", &own), "0A000");
-    assert_eq!(copy("app", None, "", &own), "0A000");
+    assert_eq!(copy("app", Some(A), "", &foreign), "OS002");
+    assert_eq!(copy("app", None, "", &own), "OS001");
+    assert_eq!(copy("app", Some(A), "", "507\tx\t\\N\n"), "1");
     assert_eq!(copy("dba", Some(A), "", &own), "2");
     assert_eq!(copy("postgres", Some(A), "(id)", "506\n"), "1");
     assert_eq!(copy("postgres", None, "", &foreign), "2");
@@ -204,7 +205,7 @@ fn copy_in_is_guarded_row_by_row() {
         &mut world.superuser(),
         "SELECT id, left(organization_id::text, 1) FROM ticket WHERE id > 500 ORDER BY id",
     );
-    assert_eq!(stored, ["501|a", "502|a", "503|a", "504|b", "506|a"]);
+    assert_eq!(stored, ["501|a", "502|a", "503|a", "504|b", "506|a", "507|a"]);
 }
 
 /// Names that sort before, between and after ours.

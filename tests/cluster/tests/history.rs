@@ -71,7 +71,6 @@ fn every_kind_of_change_has_its_images() {
         ["public.ticket|UPDATE|a|6|new|-", "public.ticket|UPDATE|a|7|-|new"]
     );
     assert_eq!(added(&world, app, &under_a("DELETE FROM ticket WHERE id = 7")), ["public.ticket|DELETE|a|7|new|-"]);
-    // Row security refuses COPY FROM; who is outside it may.
     let before = log(&world).len();
     let mut dba = world.dba();
     let mut copy = dba.copy_in("COPY ticket FROM STDIN").unwrap();

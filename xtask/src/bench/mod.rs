@@ -5,6 +5,7 @@
 
 mod audit;
 mod case;
+mod copy;
 mod history;
 mod machine;
 mod measure;
@@ -45,6 +46,9 @@ pub struct Options {
     /// Instead: searches with LIKE, full text, jsonb and arrays under row security, beside a plain table
     #[arg(long, conflicts_with_all = ["case", "scoping", "history", "audit"])]
     search: bool,
+    /// Instead: what COPY FROM into a scoped table costs, beside INSERTs and a plain table
+    #[arg(long, conflicts_with_all = ["case", "scoping", "history", "audit", "search"])]
+    copy: bool,
 }
 
 /// How much is measured.
@@ -82,6 +86,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.search {
         return search::run(&cluster, scale.rows, scale.rounds);
+    }
+    if options.copy {
+        return copy::run(&cluster, scale.bulk_rows, scale.rounds);
     }
     if options.audit {
         let absent = start(ClusterOptions::without_preload())?;
