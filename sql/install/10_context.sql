@@ -8,7 +8,7 @@ COMMENT ON FUNCTION orgscope.current_org() IS
 CREATE FUNCTION orgscope.require_org() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'orgscope_require_org';
 COMMENT ON FUNCTION orgscope.require_org() IS
-    'the organization this transaction works for; OS001 without a context (see orgscope.require_context), OS003 when the transaction has used another one';
+    'the organization this transaction works for; OS001 without a context (see orgscope.require_context), OS003 when the transaction has used another one, OS004 when it is unknown or suspended';
 
 CREATE FUNCTION orgscope.set_current_org(org uuid, local boolean DEFAULT true) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp

@@ -8,7 +8,7 @@
 
 use crate::audit::entry::{self as log, Entry};
 use crate::audit::event::Event;
-use crate::context::functions::require_active;
+use crate::context::available::require_made;
 use crate::context::glass_end::watch_exit;
 use crate::context::lifetime::assign;
 use crate::context::value::{Org, is_break_glass};
@@ -159,7 +159,7 @@ pg_function! {
         if STATE.with(|s| s.asked.is_some() || s.open.as_ref().is_some_and(|g| g.lost(now).is_none())) {
             return Err(Error::ContextRefused(Refused::AlreadyOpen));
         }
-        require_active(org)?;
+        require_made(org)?;
         // SAFETY: reads the clock and the state of the transaction.
         let (time, subtransaction) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetCurrentSubTransactionId()) };
         let expires = time + i64::from(minutes) * MINUTE;

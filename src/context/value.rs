@@ -2,6 +2,7 @@
 //! beside each stacked value, so that rollback, savepoints, RESET and parallel workers bring the right 16 bytes back
 //! without a callback of ours.
 
+use crate::context::available;
 use crate::context::break_glass::{self, Verdict};
 use crate::context::lifetime::names_setting;
 use crate::error::{Absent, Error, Refused};
@@ -39,8 +40,9 @@ pub struct Context {
     break_glass: bool,
     /// The organization whose rows this transaction has used.
     used: Option<Org>,
-    /// `effective` was looked at in this transaction and may be used: the whole test on the hot path.
-    ready: bool,
+    /// The generation of organizations for which `effective` was looked at in this transaction and may be used, 0 for none:
+    /// the whole test on the hot path.
+    ready: u64,
     /// This transaction assigned the setting, so its end must look at it.
     touched: bool,
     /// This transaction assigned the lifetime: what it was at the end of the transaction may hold for the transaction only.
@@ -55,7 +57,7 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
     effective: None,
     break_glass: false,
     used: None,
-    ready: false,
+    ready: 0,
     touched: false,
     lifetime_changed: false,
     stale_placeholder: false,
@@ -70,7 +72,7 @@ impl Context {
         };
         self.effective = self.set.filter(counts).map(|e| e.org);
         self.break_glass = self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
-        self.ready = false;
+        self.ready = 0;
     }
 }
 
@@ -87,13 +89,20 @@ pub fn is_break_glass() -> bool {
     CONTEXT.with(|c| c.break_glass)
 }
 
-/// The organization in force, if this transaction has already used it.
+/// The organization in force, if this transaction has already used it and none has been suspended since.
 #[inline]
 pub fn ready() -> Option<Org> {
-    CONTEXT.with(|c| if c.ready { c.effective } else { None })
+    let generation = available::generation();
+    CONTEXT.with(|c| if c.ready == generation { c.effective } else { None })
 }
 
-/// Marks the organization in force as used by this transaction. None without a context.
+/// The next use looks whether the organization is still available.
+pub fn look_again() {
+    CONTEXT.with(|c| c.ready = 0);
+}
+
+/// Marks the organization in force as used by this transaction. None without a context, OS004 when it is unknown or
+/// suspended.
 ///
 /// Under `context_change = once` this is what keeps a transaction to one organization, however the setting came to
 /// another value: RESET and the end of a function's SET clause run no check hook.
@@ -102,11 +111,21 @@ pub fn use_current() -> Result<Option<Org>, Error> {
     if changes_used_org(org) {
         return Err(Error::ContextRefused(Refused::Changed));
     }
+    let generation = available::require(org)?;
     CONTEXT.with(|c| {
         c.used = Some(org);
-        c.ready = true;
+        c.ready = generation;
     });
     Ok(Some(org))
+}
+
+/// For what goes on with a statement of this transaction, as FETCH does: the organization that it has used, if any, must
+/// still be available.
+pub fn check_used() -> Result<(), Error> {
+    match CONTEXT.with(|c| c.used) {
+        Some(org) => available::require(org).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Why there is no context, for the error's DETAIL.
@@ -138,7 +157,7 @@ pub fn leaves_value() -> bool {
 pub fn end_transaction() {
     CONTEXT.with(|c| {
         c.used = None;
-        c.ready = false;
+        c.ready = 0;
         c.touched = false;
         c.lifetime_changed = false;
     });
