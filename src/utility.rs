@@ -4,7 +4,7 @@
 //! with every field they began with.
 
 use crate::audit::{administration, commands, locks, reads};
-use crate::context::{available, lifetime, value};
+use crate::context::{available, lifetime, seal, value};
 use crate::error::Error;
 use crate::guard::ddl;
 use crate::pg::{entry, raw, without_force};
@@ -91,7 +91,8 @@ fn commits_prepared(statement: &pg_sys::TransactionStmt) -> bool {
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
         T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
-        T_DropOwnedStmt, T_DropStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
+        T_DiscardStmt, T_DropOwnedStmt, T_DropStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt,
+        T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -107,6 +108,7 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_GrantStmt
             | T_CreateSchemaStmt
             | T_FetchStmt
+            | T_DiscardStmt
     )
 }
 
@@ -128,6 +130,11 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 Ok(())
             }
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
+            // DISCARD ALL resets every setting; the others none.
+            pg_sys::NodeTag::T_DiscardStmt => {
+                let all = (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL;
+                if all { seal::check_reset() } else { Ok(()) }
+            }
             pg_sys::NodeTag::T_FetchStmt => value::check_used(),
             pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
             pg_sys::NodeTag::T_CreateTableAsStmt => {

@@ -38,6 +38,10 @@ pub struct Context {
     /// `set`, if the lifetime lets it count. None under break-glass, which is asked at each use.
     effective: Option<Org>,
     break_glass: bool,
+    /// In force whatever the setting's value is.
+    sealed: Option<Org>,
+    /// Sealed, and the setting has another value, which parallel workers would believe.
+    astray: bool,
     /// The organization whose rows this transaction has used.
     used: Option<Org>,
     /// The generation of organizations for which `effective` was looked at in this transaction and may be used, 0 for none:
@@ -56,6 +60,8 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
     lifetime: Lifetime::Transaction as c_int,
     effective: None,
     break_glass: false,
+    sealed: None,
+    astray: false,
     used: None,
     ready: 0,
     touched: false,
@@ -70,8 +76,10 @@ impl Context {
             Origin::Connection => self.lifetime != Lifetime::Transaction as c_int,
             Origin::BreakGlass => false,
         };
-        self.effective = self.set.filter(counts).map(|e| e.org);
-        self.break_glass = self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
+        self.effective = self.sealed.or(self.set.filter(counts).map(|e| e.org));
+        self.break_glass = self.sealed.is_none() && self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
+        let of_session = self.set.filter(|e| e.origin == Origin::Session).map(|e| e.org);
+        self.astray = self.sealed.is_some() && self.sealed != of_session;
         self.ready = 0;
     }
 }
@@ -87,6 +95,30 @@ pub fn current() -> Option<Org> {
 #[inline]
 pub fn is_break_glass() -> bool {
     CONTEXT.with(|c| c.break_glass)
+}
+
+/// Whether the setting's value has to be looked at before a statement: break-glass may have expired, and a seal may have to
+/// give it back.
+#[inline]
+pub fn needs_care() -> bool {
+    CONTEXT.with(|c| c.break_glass || c.astray)
+}
+
+/// The organization of a seal whose setting has another value.
+pub fn astray() -> Option<Org> {
+    CONTEXT.with(|c| c.sealed.filter(|_| c.astray))
+}
+
+pub fn sealed() -> Option<Org> {
+    CONTEXT.with(|c| c.sealed)
+}
+
+/// From now on, None for no longer, the organization is in force whatever the setting's value is.
+pub fn seal(org: Option<Org>) {
+    CONTEXT.with(|c| {
+        c.sealed = org;
+        c.refresh();
+    });
 }
 
 /// The organization in force, if this transaction has already used it and none has been suspended since.
@@ -175,7 +207,7 @@ pub unsafe extern "C-unwind" fn check_current_org(
     let session = source >= pg_sys::GucSource::PGC_S_INTERACTIVE;
     CONTEXT.with(|c| c.touched |= session);
     if text.is_empty() {
-        return true;
+        return !(session && is_sealed_against(None)) || refuse(&Error::ContextRefused(Refused::Sealed));
     }
     let Some(org) = text.to_str().ok().and_then(|t| Uuid::try_parse(t).ok()) else {
         return refuse_text("The value is not a uuid.");
@@ -184,6 +216,9 @@ pub unsafe extern "C-unwind" fn check_current_org(
         return refuse_text("The nil uuid is no organization.");
     }
     let org = org.into_bytes();
+    if session && is_sealed_against(Some(org)) {
+        return refuse(&Error::ContextRefused(Refused::Sealed));
+    }
     let stale = CONTEXT.with(|c| c.stale_placeholder);
     let origin = match break_glass::judge(org) {
         Verdict::Kept => Origin::BreakGlass,
@@ -202,6 +237,11 @@ pub unsafe extern "C-unwind" fn check_current_org(
         *extra = copy.cast();
     }
     true
+}
+
+/// Whether a seal forbids the value. A worker has none: it takes over its leader's value.
+fn is_sealed_against(org: Option<Org>) -> bool {
+    sealed().is_some_and(|sealed| org != Some(sealed))
 }
 
 /// What `context_change = once` forbids. A worker takes over its leader's value; only the leader judges.

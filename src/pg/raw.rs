@@ -12,6 +12,12 @@ unsafe extern "C-unwind" {
     pub fn err_generic_string(field: c_int, value: *const c_char) -> c_int;
     pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     pub fn ReThrowError(error: *mut pg_sys::ErrorData);
+    pub fn DirectFunctionCall1Coll(
+        function: pg_sys::PGFunction,
+        collation: pg_sys::Oid,
+        argument: pg_sys::Datum,
+    ) -> pg_sys::Datum;
+    pub fn pg_sleep(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     pub fn CommandCounterIncrement();
     pub fn try_table_open(table: pg_sys::Oid, lock: c_int) -> pg_sys::Relation;
     pub fn table_close(table: pg_sys::Relation, lock: c_int);
