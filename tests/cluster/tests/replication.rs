@@ -44,7 +44,15 @@ fn rows_arrive_in_scoped_tables() {
     let mut publisher = world.superuser();
     run(&mut publisher, "CREATE DATABASE subscriber TEMPLATE test");
     let mut subscriber = world.cluster().connect("postgres", "subscriber").unwrap();
-    run(&mut subscriber, "DELETE FROM comment; DELETE FROM ticket");
+    run(
+        &mut subscriber,
+        "DELETE FROM comment; DELETE FROM ticket;
+         CREATE TABLE seen (org uuid);
+         CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO public.seen VALUES (orgscope.current_org()); RETURN NULL; END $$;
+         CREATE TRIGGER look AFTER UPDATE ON ticket FOR EACH ROW EXECUTE FUNCTION look();
+         ALTER TABLE ticket ENABLE ALWAYS TRIGGER look; GRANT INSERT ON seen TO PUBLIC",
+    );
     let recorded = "SELECT count(*) FROM orgscope.audit_log WHERE action = 'bypass_write' AND row_count > 0";
     let before = one(&mut subscriber, recorded);
     run(&mut publisher, "CREATE PUBLICATION all_tickets FOR TABLE ticket, comment");
@@ -70,6 +78,7 @@ fn rows_arrive_in_scoped_tables() {
         "INSERT INTO ticket VALUES (3, 'new'); UPDATE ticket SET title = 'changed' WHERE id = 1; DELETE FROM ticket WHERE id = 2",
     );
     eventually(&world, &mut subscriber, tickets, &["1|changed", "3|new", "11|b11", "12|b12", "13|b13"]);
+    assert_eq!(rows(&mut subscriber, "SELECT org FROM seen"), ["-"], "the publisher's context stays there");
     run(&mut publisher, "TRUNCATE ticket, comment");
     eventually(&world, &mut subscriber, "SELECT count(*) FROM ticket", &["0"]);
     run(&mut publisher, &format!("INSERT INTO ticket VALUES (21, 'last', '{B}')"));
