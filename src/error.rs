@@ -52,6 +52,14 @@ pub enum Refused {
     BreakGlass,
     /// A second break-glass.
     AlreadyOpen,
+    /// Another value, or none, while the context is sealed.
+    Sealed,
+    WrongKey,
+    /// To be unsealed, without a key.
+    NoKeyOpens,
+    /// To be sealed with a key, sealed without one.
+    SealedWithoutKey,
+    SealBreakGlass,
 }
 
 #[derive(Debug, PartialEq)]
@@ -70,6 +78,8 @@ pub enum Error {
     NullOrganization,
     NoReason,
     Minutes,
+    NullKey,
+    ShortKey,
     ReadOnly {
         table: Box<TableName>,
     },
@@ -178,6 +188,18 @@ impl Error {
                 "minutes of break-glass out of range",
                 "It lasts from 1 to 1440 minutes, which is a day.",
                 "Call orgscope.break_glass() with minutes in this range, and again when it has expired.",
+            ),
+            Self::NullKey => report(
+                "22004",
+                "key of a seal must not be null",
+                "Nobody could open the seal.",
+                "Call orgscope.seal_context() without an argument to seal the context to the end of the transaction.",
+            ),
+            Self::ShortKey => report(
+                "22023",
+                "key of a seal is too short",
+                "It has fewer than 16 characters, and could be guessed.",
+                "Use a new random key for each checkout, as a bind parameter.",
             ),
             Self::ReadOnly { table } => Report {
                 table: Some(table.clone()),
@@ -439,6 +461,36 @@ fn context_refused(why: Refused) -> Report {
             "This session has opened it, or has just asked for it in this transaction.",
             "Call orgscope.end_break_glass() first, in a transaction of its own.",
         ),
+        Refused::Sealed => report(
+            "OS003",
+            "cannot change the organization while the context is sealed",
+            "orgscope.seal_context() was called: the seal ends with its transaction, or with its key.",
+            "End the transaction, or call orgscope.unseal_context() with the key.",
+        ),
+        Refused::WrongKey => report(
+            "OS003",
+            "key does not open the seal of the context",
+            "The attempt is on record, and each takes longer than the one before.",
+            "Bring the key that orgscope.seal_context() was called with, or close the connection.",
+        ),
+        Refused::NoKeyOpens => report(
+            "OS003",
+            "context was sealed without a key",
+            "Such a seal ends with its transaction, and not before.",
+            "End the transaction.",
+        ),
+        Refused::SealedWithoutKey => report(
+            "OS003",
+            "context is already sealed without a key",
+            "Such a seal ends with its transaction, and takes no key.",
+            "Call orgscope.seal_context() with a key in a transaction in which it was not called without one.",
+        ),
+        Refused::SealBreakGlass => report(
+            "OS003",
+            "cannot seal break-glass",
+            "It expires by itself and holds for one role, which a seal would change.",
+            "Call orgscope.end_break_glass() first, in a transaction of its own.",
+        ),
     }
 }
 
@@ -471,6 +523,13 @@ mod tests {
             Error::NoContext { table: None, why: Absent::BreakGlassOtherRole },
             Error::ContextRefused(Refused::BreakGlass),
             Error::ContextRefused(Refused::AlreadyOpen),
+            Error::ContextRefused(Refused::Sealed),
+            Error::ContextRefused(Refused::WrongKey),
+            Error::ContextRefused(Refused::NoKeyOpens),
+            Error::ContextRefused(Refused::SealedWithoutKey),
+            Error::ContextRefused(Refused::SealBreakGlass),
+            Error::NullKey,
+            Error::ShortKey,
             Error::NoReason,
             Error::Minutes,
             Error::OpeningPrepared,

@@ -1,6 +1,7 @@
 //! The table of organizations; what it is, is in sql/install/20_organization.sql.
 
 use crate::audit::entry::{self, Entry};
+use crate::context::available;
 use crate::context::value::Org;
 use crate::error::Error;
 use crate::pg_function;
@@ -33,6 +34,24 @@ pg_function! {
     fn orgscope_organizations_truncated(call) {
         let t = Trigger::of(call, "organizations_truncated", Shape::AfterStatement)?;
         record(t.event(), None)?;
+        Ok(Some(pg_sys::Datum::null()))
+    }
+}
+
+pg_function! {
+    /// AFTER INSERT OR UPDATE OR DELETE ROW on orgscope.organization, where that changes which are available.
+    fn orgscope_availability_changed(call) {
+        let t = Trigger::of(call, "availability_changed", Shape::AfterRow)?;
+        available::note_change(t.event() != Event::Insert);
+        Ok(Some(t.row()))
+    }
+}
+
+pg_function! {
+    /// AFTER TRUNCATE STATEMENT on orgscope.organization.
+    fn orgscope_availability_truncated(call) {
+        Trigger::of(call, "availability_truncated", Shape::AfterStatement)?;
+        available::note_change(true);
         Ok(Some(pg_sys::Datum::null()))
     }
 }

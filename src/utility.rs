@@ -4,7 +4,7 @@
 //! with every field they began with.
 
 use crate::audit::{administration, commands, locks, reads};
-use crate::context::lifetime;
+use crate::context::{available, lifetime, seal, value};
 use crate::copy;
 use crate::error::Error;
 use crate::guard::ddl;
@@ -45,6 +45,7 @@ unsafe extern "C-unwind" fn utility(
         if ddl::goes_unseen(node) {
             entry(|| ddl::record_unseen(node));
         }
+        let finishes_prepared = tag == pg_sys::NodeTag::T_TransactionStmt && commits_prepared(&*node.cast());
         let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
@@ -74,6 +75,8 @@ unsafe extern "C-unwind" fn utility(
                 reads::copied(reads, (*completion).nprocessed);
                 Ok(())
             });
+        } else if finishes_prepared {
+            available::raise_generation();
         } else if commands::concerns(tag) {
             entry(|| {
                 commands::record(node);
@@ -83,11 +86,17 @@ unsafe extern "C-unwind" fn utility(
     }
 }
 
+/// What the prepared transaction did with organizations is not known here.
+fn commits_prepared(statement: &pg_sys::TransactionStmt) -> bool {
+    statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED
+}
+
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
         T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
-        T_DropOwnedStmt, T_DropStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
+        T_DiscardStmt, T_DropOwnedStmt, T_DropStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt,
+        T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -102,6 +111,8 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_LockStmt
             | T_GrantStmt
             | T_CreateSchemaStmt
+            | T_FetchStmt
+            | T_DiscardStmt
     )
 }
 
@@ -123,6 +134,12 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 Ok(())
             }
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
+            // DISCARD ALL resets every setting; the others none.
+            pg_sys::NodeTag::T_DiscardStmt => {
+                let all = (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL;
+                if all { seal::check_reset() } else { Ok(()) }
+            }
+            pg_sys::NodeTag::T_FetchStmt => value::check_used(),
             pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
             pg_sys::NodeTag::T_CreateTableAsStmt => {
                 scope::forget_sources();

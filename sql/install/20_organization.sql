@@ -32,6 +32,29 @@ COMMENT ON FUNCTION orgscope.touch_updated_at() IS 'trigger: sets updated_at';
 CREATE TRIGGER touch_updated_at BEFORE UPDATE ON orgscope.organization
     FOR EACH ROW EXECUTE FUNCTION orgscope.touch_updated_at();
 
+-- Backends remember which organizations are active. These tell them to look again; ALWAYS, for what replication and restores
+-- bring.
+CREATE FUNCTION orgscope.availability_changed() RETURNS trigger LANGUAGE c
+    AS 'MODULE_PATHNAME', 'orgscope_availability_changed';
+COMMENT ON FUNCTION orgscope.availability_changed() IS
+    'trigger: an organization was made, suspended, resumed or deleted, which holds in every connection when it is committed';
+CREATE FUNCTION orgscope.availability_truncated() RETURNS trigger LANGUAGE c
+    AS 'MODULE_PATHNAME', 'orgscope_availability_truncated';
+COMMENT ON FUNCTION orgscope.availability_truncated() IS 'trigger: the same for TRUNCATE';
+REVOKE EXECUTE ON FUNCTION orgscope.availability_changed(), orgscope.availability_truncated() FROM PUBLIC;
+
+CREATE TRIGGER availability_added AFTER INSERT OR DELETE ON orgscope.organization
+    FOR EACH ROW EXECUTE FUNCTION orgscope.availability_changed('id');
+CREATE TRIGGER availability_changed AFTER UPDATE ON orgscope.organization
+    FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.is_active IS DISTINCT FROM NEW.is_active)
+    EXECUTE FUNCTION orgscope.availability_changed('id');
+CREATE TRIGGER availability_truncated AFTER TRUNCATE ON orgscope.organization
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.availability_truncated();
+ALTER TABLE orgscope.organization
+    ENABLE ALWAYS TRIGGER availability_added,
+    ENABLE ALWAYS TRIGGER availability_changed,
+    ENABLE ALWAYS TRIGGER availability_truncated;
+
 -- FORCE is left out: the owner installs organizations, and only a superuser can own them.
 ALTER TABLE orgscope.organization ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_organization ON orgscope.organization FOR SELECT USING (id = orgscope.current_org());

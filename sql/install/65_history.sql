@@ -53,10 +53,12 @@ CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.c
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
 ALTER TABLE orgscope.change_log_default ENABLE ALWAYS TRIGGER audit_immutable;
 
--- The images are the table's rows: who may not read the table does not read its past. Asked once a query.
+-- The images are the table's rows: who may not read the table does not read its past, nor does a suspended organization.
+-- Both are asked once a query.
 ALTER TABLE orgscope.change_log ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_change_log ON orgscope.change_log FOR SELECT USING (
     organization_id = orgscope.current_org()
+    AND (SELECT CASE WHEN orgscope.current_org() IS NULL THEN false ELSE orgscope.require_org() IS NOT NULL END)
     AND table_name IN (SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
                        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                        WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'pg_catalog'

@@ -1,7 +1,7 @@
 //! Rows of the log that belong to a transaction: administration, break-glass, DDL, what observe mode saw. They are written
 //! in it. What it takes back, or could not write because it is read-only or prepared, goes on record through the queue.
 
-use super::event::{Counts, Event};
+use super::event::{Counts, Event, client_statement};
 use super::queue;
 use super::writes::note_own;
 use crate::error::Error;
@@ -60,8 +60,7 @@ impl Entry {
 
     /// Of the client's statement of now.
     pub fn used(mut self, begun: pg_sys::TimestampTz) -> Self {
-        // SAFETY: NULL outside a client's statement.
-        self.event.statement = pg::text_of(unsafe { pg_sys::debug_query_string });
+        self.event.statement = client_statement();
         Self { begun, ..self }
     }
 

@@ -1,6 +1,6 @@
 //! What goes on record: one access, refusal or change, with who, where and why.
 
-use crate::context::value;
+use crate::context::{seal, value};
 use crate::pg::{self, Backend};
 use crate::settings::{self, ACTOR, REASON};
 use pgrx::pg_sys;
@@ -64,12 +64,10 @@ impl Counts {
 impl Event {
     /// By this backend's current role, in the statement that its client has sent.
     pub fn now(action: &str, table_name: Option<String>, operation: Option<&str>) -> Self {
-        // SAFETY: this backend's own identity; role names are catalog look-ups, which need a transaction, and
-        // debug_query_string is NULL outside a client's statement.
-        let (names, statement) = unsafe {
+        // SAFETY: this backend's own identity; role names are catalog look-ups, which need a transaction.
+        let names = unsafe {
             let roles = [pg_sys::GetAuthenticatedUserId(), pg_sys::GetSessionUserId(), pg_sys::GetUserId()];
-            let names = roles.map(|role| if pg_sys::IsTransactionState() { pg::role_name(role) } else { None });
-            (names, pg::text_of(pg_sys::debug_query_string))
+            roles.map(|role| if pg_sys::IsTransactionState() { pg::role_name(role) } else { None })
         };
         let [login_name, session_user_name, role_name] = names;
         Self {
@@ -84,7 +82,7 @@ impl Event {
             // SAFETY: the setting's value lives as long as the statement.
             application_name: pg::text_of(unsafe { pg_sys::application_name }),
             client_addr: client_address(),
-            statement,
+            statement: client_statement(),
             sqlstate: None,
             reason: settings::text(&REASON),
             detail: None,
@@ -118,6 +116,18 @@ impl Event {
     fn json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
+}
+
+/// The text that the client has sent, None outside a statement. One that holds a key is not kept.
+pub fn client_statement() -> Option<String> {
+    // SAFETY: NULL, or the text of the client's statement.
+    let text = pg::text_of(unsafe { pg_sys::debug_query_string })?;
+    Some(if seal::is_secret(&text) { "(not kept: it holds the key of a seal)".into() } else { text })
+}
+
+pub fn is_statement_secret() -> bool {
+    // SAFETY: as above.
+    pg::text_of(unsafe { pg_sys::debug_query_string }).is_some_and(|text| seal::is_secret(&text))
 }
 
 /// None for a client on this machine's socket, and for a background worker. It never changes, so it is asked for once.

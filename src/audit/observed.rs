@@ -18,6 +18,8 @@ pub enum Why {
     WrongOrganization,
     Truncate,
     ContextChange,
+    /// The organization is unknown or suspended.
+    Unavailable,
 }
 
 impl Why {
@@ -28,6 +30,7 @@ impl Why {
             Self::WrongOrganization => "wrong organization",
             Self::Truncate => "truncate",
             Self::ContextChange => "context change",
+            Self::Unavailable => "organization unavailable",
         }
     }
 }
@@ -62,6 +65,7 @@ fn sqlstate(why: Why, org: Option<Org>) -> &'static str {
         Why::NoContext | Why::NullOrganization => "OS001",
         Why::WrongOrganization | Why::Truncate => "OS002",
         Why::ContextChange => "OS003",
+        Why::Unavailable => "OS004",
     }
 }
 

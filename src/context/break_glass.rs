@@ -8,10 +8,11 @@
 
 use crate::audit::entry::{self as log, Entry};
 use crate::audit::event::Event;
-use crate::context::functions::require_active;
+use crate::context::available::require_made;
 use crate::context::glass_end::watch_exit;
 use crate::context::lifetime::assign;
-use crate::context::value::{Org, is_break_glass};
+use crate::context::seal;
+use crate::context::value::{Org, astray, is_break_glass, needs_care};
 use crate::error::{Absent, Error, Refused};
 use crate::guard::ddl::nodes;
 use crate::guard::row_security_bypassed;
@@ -125,6 +126,11 @@ pub fn is_read_only() -> bool {
     is_break_glass() && organization().is_some() && STATE.with(|s| s.open.as_ref().is_some_and(|g| !g.writable))
 }
 
+/// Whether it is open, or will be when the transaction commits.
+pub fn is_open_or_asked() -> bool {
+    STATE.with(|s| s.open.is_some() || s.asked.is_some())
+}
+
 /// Judges a new value of the setting.
 pub fn judge(org: Org) -> Verdict {
     let (assigning, open) = STATE.with(|s| (std::mem::take(&mut s.assigning), s.open.is_some()));
@@ -153,13 +159,14 @@ pg_function! {
     /// timestamptz`: opens break-glass when the transaction commits; returns when it expires.
     fn orgscope_break_glass(call) {
         let org = call.uuid(0).ok_or(Error::NullOrganization)?;
+        seal::check_reset()?;
         let reason = call.text(1).map(|r| r.trim().to_owned()).filter(|r| !r.is_empty()).ok_or(Error::NoReason)?;
         let minutes = call.int4(2).filter(|m| (1..=DAY).contains(m)).ok_or(Error::Minutes)?;
         let now = Moment::now();
         if STATE.with(|s| s.asked.is_some() || s.open.as_ref().is_some_and(|g| g.lost(now).is_none())) {
             return Err(Error::ContextRefused(Refused::AlreadyOpen));
         }
-        require_active(org)?;
+        require_made(org)?;
         // SAFETY: reads the clock and the state of the transaction.
         let (time, subtransaction) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetCurrentSubTransactionId()) };
         let expires = time + i64::from(minutes) * MINUTE;
@@ -222,8 +229,9 @@ impl Glass {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: the executor's own description of a planned statement.
     unsafe {
-        if is_break_glass() {
+        if needs_care() {
             entry(|| {
+                astray().into_iter().for_each(seal::restore);
                 let planned = (flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY == 0).then(|| (*query).plannedstmt);
                 statement(planned);
                 Ok(())

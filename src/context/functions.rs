@@ -1,11 +1,12 @@
 //! What SQL sees of the context. Declarations are in sql/install/10_context.sql.
 
+use crate::context::available::require_made;
 use crate::context::lifetime::assign;
 use crate::context::value::{Org, absence, current, is_session, ready, use_current};
 use crate::error::{Error, Refused};
-use crate::pg::{self, boundary, entry, raw, uuid_datum};
+use crate::pg::{boundary, entry, raw, uuid_datum};
 use crate::settings::{REQUIRE_CONTEXT, RequireContext};
-use crate::{pg_finfo, pg_function, spi};
+use crate::{pg_finfo, pg_function};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::{GUC_ACTION_LOCAL, GUC_ACTION_SET};
 use std::ffi::CString;
@@ -23,7 +24,8 @@ pub unsafe extern "C-unwind" fn orgscope_current_org(fcinfo: pg_sys::FunctionCal
 
 pg_finfo!(orgscope_require_org);
 /// `orgscope.require_org() → uuid`: what every policy compares with. Raises OS001 without a context (see
-/// `orgscope.require_context`) and OS003 when the transaction has used another organization.
+/// `orgscope.require_context`), OS003 when the transaction has used another organization, and OS004 when this one is unknown
+/// or suspended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn orgscope_require_org(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: fcinfo and its flinfo are valid for the call.
@@ -33,7 +35,7 @@ pub unsafe extern "C-unwind" fn orgscope_require_org(fcinfo: pg_sys::FunctionCal
     }
 }
 
-/// The first use in a transaction, and every use without a context.
+/// The first use in a transaction or after an organization was suspended, and every use without a context.
 #[cold]
 fn first_use() -> Result<Option<Org>, Error> {
     match use_current()? {
@@ -72,22 +74,11 @@ pg_function! {
         if !local && !is_session() {
             return Err(Error::ContextRefused(Refused::SessionSetFunction));
         }
-        require_active(org)?;
+        require_made(org)?;
         let text = CString::new(Uuid::from_bytes(org).to_string()).unwrap_or_default();
         let action = if local { GUC_ACTION_LOCAL } else { GUC_ACTION_SET };
         boundary(|| assign(Some(&text), action));
         Ok(Some(uuid_datum(org)))
-    }
-}
-
-/// OS004 unless the organization exists and is active.
-pub fn require_active(org: Org) -> Result<(), Error> {
-    let id = Uuid::from_bytes(org).to_string();
-    let sql = "SELECT is_active::pg_catalog.text FROM orgscope.organization WHERE id = $1::pg_catalog.uuid";
-    match pg::as_superuser(|| spi::query(sql, &[Some(&id)])).as_deref() {
-        Some("true") => Ok(()),
-        Some(_) => Err(Error::SuspendedOrganization),
-        None => Err(Error::UnknownOrganization),
     }
 }
 

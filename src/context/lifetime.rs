@@ -3,8 +3,8 @@
 //! Comparing transaction ids at use instead would be wrong in parallel workers, which have their own. Resetting the
 //! setting before the commit means that no stale value exists anywhere, also not for a hand-written policy.
 
-use crate::context::glass_end;
 use crate::context::value::{end_transaction, is_session, leaves_value, stays_session};
+use crate::context::{glass_end, seal};
 use crate::error::{Error, Refused};
 use crate::pg::{self, raw};
 use pgrx::pg_sys;
@@ -27,6 +27,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         | XACT_EVENT_PARALLEL_COMMIT
         | XACT_EVENT_PARALLEL_ABORT => {
             glass_end::after_end(event);
+            seal::end_transaction();
             end_transaction();
         }
         _ => {}
@@ -65,6 +66,9 @@ pub fn assign(value: Option<&CStr>, action: pg_sys::GucAction::Type) {
 /// not told whether a value is local.
 pub fn check_set(statement: &pg_sys::VariableSetStmt) -> Result<(), Error> {
     use pg_sys::VariableSetKind::{VAR_SET_CURRENT, VAR_SET_VALUE};
+    if is_reset(statement) {
+        return seal::check_reset();
+    }
     let sets = matches!(statement.kind, VAR_SET_VALUE | VAR_SET_CURRENT);
     if !sets || statement.is_local || is_session() || !names_setting(statement.name) {
         return Ok(());
@@ -73,6 +77,13 @@ pub fn check_set(statement: &pg_sys::VariableSetStmt) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::ContextRefused(Refused::SessionSet))
+}
+
+/// Which runs no check hook.
+fn is_reset(statement: &pg_sys::VariableSetStmt) -> bool {
+    use pg_sys::VariableSetKind::{VAR_RESET, VAR_RESET_ALL, VAR_SET_DEFAULT};
+    statement.kind == VAR_RESET_ALL
+        || matches!(statement.kind, VAR_RESET | VAR_SET_DEFAULT) && names_setting(statement.name)
 }
 
 pub fn names_setting(name: *const std::ffi::c_char) -> bool {

@@ -2,6 +2,7 @@
 //! beside each stacked value, so that rollback, savepoints, RESET and parallel workers bring the right 16 bytes back
 //! without a callback of ours.
 
+use crate::context::available;
 use crate::context::break_glass::{self, Verdict};
 use crate::context::lifetime::names_setting;
 use crate::error::{Absent, Error, Refused};
@@ -37,10 +38,15 @@ pub struct Context {
     /// `set`, if the lifetime lets it count. None under break-glass, which is asked at each use.
     effective: Option<Org>,
     break_glass: bool,
+    /// In force whatever the setting's value is.
+    sealed: Option<Org>,
+    /// Sealed, and the setting has another value, which parallel workers would believe.
+    astray: bool,
     /// The organization whose rows this transaction has used.
     used: Option<Org>,
-    /// `effective` was looked at in this transaction and may be used: the whole test on the hot path.
-    ready: bool,
+    /// The generation of organizations for which `effective` was looked at in this transaction and may be used, 0 for none:
+    /// the whole test on the hot path.
+    ready: u64,
     /// This transaction assigned the setting, so its end must look at it.
     touched: bool,
     /// This transaction assigned the lifetime: what it was at the end of the transaction may hold for the transaction only.
@@ -54,8 +60,10 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
     lifetime: Lifetime::Transaction as c_int,
     effective: None,
     break_glass: false,
+    sealed: None,
+    astray: false,
     used: None,
-    ready: false,
+    ready: 0,
     touched: false,
     lifetime_changed: false,
     stale_placeholder: false,
@@ -68,9 +76,11 @@ impl Context {
             Origin::Connection => self.lifetime != Lifetime::Transaction as c_int,
             Origin::BreakGlass => false,
         };
-        self.effective = self.set.filter(counts).map(|e| e.org);
-        self.break_glass = self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
-        self.ready = false;
+        self.effective = self.sealed.or(self.set.filter(counts).map(|e| e.org));
+        self.break_glass = self.sealed.is_none() && self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
+        let of_session = self.set.filter(|e| e.origin == Origin::Session).map(|e| e.org);
+        self.astray = self.sealed.is_some() && self.sealed != of_session;
+        self.ready = 0;
     }
 }
 
@@ -87,13 +97,44 @@ pub fn is_break_glass() -> bool {
     CONTEXT.with(|c| c.break_glass)
 }
 
-/// The organization in force, if this transaction has already used it.
+/// Whether the setting's value has to be looked at before a statement: break-glass may have expired, and a seal may have to
+/// give it back.
 #[inline]
-pub fn ready() -> Option<Org> {
-    CONTEXT.with(|c| if c.ready { c.effective } else { None })
+pub fn needs_care() -> bool {
+    CONTEXT.with(|c| c.break_glass || c.astray)
 }
 
-/// Marks the organization in force as used by this transaction. None without a context.
+/// The organization of a seal whose setting has another value.
+pub fn astray() -> Option<Org> {
+    CONTEXT.with(|c| c.sealed.filter(|_| c.astray))
+}
+
+pub fn sealed() -> Option<Org> {
+    CONTEXT.with(|c| c.sealed)
+}
+
+/// From now on, None for no longer, the organization is in force whatever the setting's value is.
+pub fn seal(org: Option<Org>) {
+    CONTEXT.with(|c| {
+        c.sealed = org;
+        c.refresh();
+    });
+}
+
+/// The organization in force, if this transaction has already used it and none has been suspended since.
+#[inline]
+pub fn ready() -> Option<Org> {
+    let generation = available::generation();
+    CONTEXT.with(|c| if c.ready == generation { c.effective } else { None })
+}
+
+/// The next use looks whether the organization is still available.
+pub fn look_again() {
+    CONTEXT.with(|c| c.ready = 0);
+}
+
+/// Marks the organization in force as used by this transaction. None without a context, OS004 when it is unknown or
+/// suspended.
 ///
 /// Under `context_change = once` this is what keeps a transaction to one organization, however the setting came to
 /// another value: RESET and the end of a function's SET clause run no check hook.
@@ -102,11 +143,21 @@ pub fn use_current() -> Result<Option<Org>, Error> {
     if changes_used_org(org) {
         return Err(Error::ContextRefused(Refused::Changed));
     }
+    let generation = available::require(org)?;
     CONTEXT.with(|c| {
         c.used = Some(org);
-        c.ready = true;
+        c.ready = generation;
     });
     Ok(Some(org))
+}
+
+/// For what goes on with a statement of this transaction, as FETCH does: the organization that it has used, if any, must
+/// still be available.
+pub fn check_used() -> Result<(), Error> {
+    match CONTEXT.with(|c| c.used) {
+        Some(org) => available::require(org).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Why there is no context, for the error's DETAIL.
@@ -138,7 +189,7 @@ pub fn leaves_value() -> bool {
 pub fn end_transaction() {
     CONTEXT.with(|c| {
         c.used = None;
-        c.ready = false;
+        c.ready = 0;
         c.touched = false;
         c.lifetime_changed = false;
     });
@@ -156,7 +207,7 @@ pub unsafe extern "C-unwind" fn check_current_org(
     let session = source >= pg_sys::GucSource::PGC_S_INTERACTIVE;
     CONTEXT.with(|c| c.touched |= session);
     if text.is_empty() {
-        return true;
+        return !(session && is_sealed_against(None)) || refuse(&Error::ContextRefused(Refused::Sealed));
     }
     let Some(org) = text.to_str().ok().and_then(|t| Uuid::try_parse(t).ok()) else {
         return refuse_text("The value is not a uuid.");
@@ -165,6 +216,9 @@ pub unsafe extern "C-unwind" fn check_current_org(
         return refuse_text("The nil uuid is no organization.");
     }
     let org = org.into_bytes();
+    if session && is_sealed_against(Some(org)) {
+        return refuse(&Error::ContextRefused(Refused::Sealed));
+    }
     let stale = CONTEXT.with(|c| c.stale_placeholder);
     let origin = match break_glass::judge(org) {
         Verdict::Kept => Origin::BreakGlass,
@@ -183,6 +237,11 @@ pub unsafe extern "C-unwind" fn check_current_org(
         *extra = copy.cast();
     }
     true
+}
+
+/// Whether a seal forbids the value. A worker has none: it takes over its leader's value.
+fn is_sealed_against(org: Option<Org>) -> bool {
+    sealed().is_some_and(|sealed| org != Some(sealed))
 }
 
 /// What `context_change = once` forbids. A worker takes over its leader's value; only the leader judges.

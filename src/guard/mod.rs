@@ -30,7 +30,7 @@ pub fn row_security_bypassed(table: pg_sys::Oid) -> bool {
 }
 
 /// Logical replication applies what the publisher has already checked, and has no context.
-fn is_apply_worker() -> bool {
+pub fn is_apply_worker() -> bool {
     // SAFETY: reads a backend-local pointer.
     unsafe { raw::IsLogicalWorker() }
 }

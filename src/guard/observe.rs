@@ -1,6 +1,7 @@
 //! The guards and the policy of a table in observe mode: they judge as when enforcing, and note instead of refusing.
 
 use crate::audit::observed::{self, Why};
+use crate::context::available;
 use crate::context::value::{Org, current};
 use crate::error::Error;
 use crate::guard::{is_apply_worker, row_security_bypassed};
@@ -33,8 +34,11 @@ pub fn init() {
     unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
 }
 
-/// Enforcing keeps a transaction to one organization.
+/// Enforcing keeps a transaction to one organization, which must be there and active.
 fn use_org(table: pg_sys::Oid, operation: &'static str, org: Org) {
+    if available::require(org).is_err() {
+        observed::note(table, operation, Why::Unavailable, Some(org), 0);
+    }
     let used = USED.with(|used| *used.get_or_insert(org));
     if used != org && CONTEXT_CHANGE.get() == ContextChange::Once {
         observed::note(table, operation, Why::ContextChange, Some(org), 0);

@@ -2,7 +2,7 @@
 //! no trigger of the application can change it any more.
 
 use crate::audit::writes;
-use crate::context::value::{absence, current};
+use crate::context::value::{absence, current, ready, use_current};
 use crate::error::{Error, Foreign};
 use crate::guard::{began, is_apply_worker, observe, table_name};
 use crate::pg_function;
@@ -63,7 +63,11 @@ fn judge(t: &Trigger) -> Result<(), Error> {
     if event == Event::Update && new.is_some() && old != new {
         return Err(wrong(t, Foreign::Move));
     }
-    match current() {
+    let org = match ready() {
+        None => use_current()?,
+        org => org,
+    };
+    match org {
         Some(org) if new.or(old).is_some_and(|row| row != org) => Err(wrong(
             t,
             match event {

@@ -1,7 +1,7 @@
 //! Errors on their way: PostgreSQL's through Rust and back whole, ours to PostgreSQL.
 
 use super::{pstrdup, raw};
-use crate::error::{Error, Report};
+use crate::error::{Error, Refused, Report};
 use cee_scape::{SigJmpBufFields, call_with_sigsetjmp};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
@@ -68,7 +68,10 @@ pub fn entry<R>(body: impl FnOnce() -> Result<R, Error>) -> R {
         Ok(Ok(value)) => return value,
         Ok(Err(error)) => {
             let report = error.report();
-            crate::audit::denied::note(&report);
+            // A wrong key is on record already.
+            if error != Error::ContextRefused(Refused::WrongKey) {
+                crate::audit::denied::note(&report);
+            }
             Thrown::Ours(RawReport::new(report))
         }
         Err(payload) => match payload.downcast::<Caught>() {
@@ -97,6 +100,7 @@ struct RawReport {
     hint: *const c_char,
     table: Option<(*const c_char, *const c_char)>,
     column: *const c_char,
+    hides_statement: bool,
 }
 
 impl RawReport {
@@ -108,6 +112,7 @@ impl RawReport {
             detail: pstrdup(&report.detail),
             hint: pstrdup(&report.hint),
             table,
+            hides_statement: crate::audit::event::is_statement_secret(),
             column: report.table.and_then(|t| t.column).map_or(std::ptr::null(), |c| pstrdup(&c).cast_const()),
         }
     }
@@ -134,6 +139,7 @@ unsafe fn throw(thrown: Thrown) -> ! {
                 if !r.column.is_null() {
                     raw::err_generic_string(FIELDS[2], r.column);
                 }
+                raw::errhidestmt(r.hides_statement);
                 raw::errfinish(c"orgscope".as_ptr(), 0, c"orgscope".as_ptr());
             }
         }

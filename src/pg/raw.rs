@@ -12,6 +12,40 @@ unsafe extern "C-unwind" {
     pub fn err_generic_string(field: c_int, value: *const c_char) -> c_int;
     pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);
     pub fn ReThrowError(error: *mut pg_sys::ErrorData);
+    pub fn DirectFunctionCall1Coll(
+        function: pg_sys::PGFunction,
+        collation: pg_sys::Oid,
+        argument: pg_sys::Datum,
+    ) -> pg_sys::Datum;
+    pub fn pg_sleep(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn CommandCounterIncrement();
+    pub fn try_table_open(table: pg_sys::Oid, lock: c_int) -> pg_sys::Relation;
+    pub fn table_close(table: pg_sys::Relation, lock: c_int);
+    pub fn RelationGetIndexList(table: pg_sys::Relation) -> *mut pg_sys::List;
+    pub fn list_free(list: *mut pg_sys::List);
+    pub fn ScanKeyInit(
+        key: pg_sys::ScanKey,
+        attribute: i16,
+        strategy: u16,
+        procedure: pg_sys::Oid,
+        argument: pg_sys::Datum,
+    );
+    pub fn systable_beginscan(
+        table: pg_sys::Relation,
+        index: pg_sys::Oid,
+        index_is_good: bool,
+        snapshot: pg_sys::Snapshot,
+        keys: c_int,
+        key: pg_sys::ScanKey,
+    ) -> pg_sys::SysScanDesc;
+    pub fn systable_getnext(scan: pg_sys::SysScanDesc) -> pg_sys::HeapTuple;
+    pub fn systable_endscan(scan: pg_sys::SysScanDesc);
+    pub fn SPI_getbinval(
+        row: pg_sys::HeapTuple,
+        description: pg_sys::TupleDesc,
+        attribute: c_int,
+        is_null: *mut bool,
+    ) -> pg_sys::Datum;
     pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
     pub fn LockAcquire(
         tag: *const pg_sys::LOCKTAG,
@@ -27,6 +61,8 @@ unsafe extern "C-unwind" {
     pub fn GetUserId() -> pg_sys::Oid;
     pub fn InNoForceRLSOperation() -> bool;
     pub fn IsLogicalWorker() -> bool;
+    pub fn RecoveryInProgress() -> bool;
+    pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;
     pub fn AbortOutOfAnyTransaction();
     pub fn PreventCommandIfReadOnly(command: *const c_char);
     pub fn SPI_connect() -> c_int;
@@ -110,6 +146,10 @@ unsafe extern "C-unwind" {
         dest: *mut pg_sys::DestReceiver,
         completion: *mut pg_sys::QueryCompletion,
     );
+}
+unsafe extern "C" {
+    /// The setting max_prepared_transactions.
+    pub static max_prepared_xacts: c_int;
 }
 #[cfg(feature = "pg15")]
 unsafe extern "C" {

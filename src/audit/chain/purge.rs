@@ -5,6 +5,7 @@
 use super::cursor::{Cursor, View, connected};
 use super::link::{Chain, Organization};
 use super::{list, seal, uuid_text, verify};
+use crate::audit::event::client_statement;
 use crate::audit::{immutable, partitions, writes::note_own};
 use crate::error::Error;
 use crate::settings::{self, ACTOR, REASON};
@@ -23,14 +24,9 @@ const PURGE: &str = include_str!("purge.sql");
 
 /// Returns how many rows were deleted.
 pub fn purge(before: &str) -> Result<i64, Error> {
-    // SAFETY: look-ups of this backend's own identity; debug_query_string is NULL outside a client's statement.
-    let (login, role, statement) = unsafe {
-        (
-            pg::role_name(pg_sys::GetAuthenticatedUserId()),
-            pg::role_name(pg_sys::GetUserId()),
-            pg::text_of(pg_sys::debug_query_string),
-        )
-    };
+    // SAFETY: this backend's own identity.
+    let (login, role) = unsafe { (pg_sys::GetAuthenticatedUserId(), pg_sys::GetUserId()) };
+    let (login, role, statement) = (pg::role_name(login), pg::role_name(role), client_statement());
     let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
     // What is not sealed would stay; what is sealed now has its anchor in the log before it goes.
     seal::seal()?;

@@ -155,3 +155,20 @@ fn a_promoted_standby_has_a_queue_and_a_writer() {
     assert_eq!(verdicts, ["ok"]);
     assert_eq!(one(&mut primary.superuser(), "SELECT count(*) FROM orgscope.audit_log WHERE action ~ 'bypass'"), "0");
 }
+
+/// Replay tells nobody: what a connection has found holds to the end of its transaction.
+#[test]
+fn a_suspension_holds_on_a_standby_from_the_next_transaction() {
+    let (primary, standby) = pair();
+    let mut app = standby.app();
+    begin(&mut app, A);
+    assert_eq!(one(&mut app, READ), "2");
+    run(&mut primary.superuser(), &format!("UPDATE orgscope.organization SET is_active = false WHERE id = '{A}'"));
+    catch_up(&primary, &standby);
+    assert_eq!(one(&mut app, READ), "2");
+    run(&mut app, "COMMIT");
+    refused_under(&mut app, A, "OS004", READ);
+    run(&mut primary.superuser(), &format!("UPDATE orgscope.organization SET is_active = true WHERE id = '{A}'"));
+    catch_up(&primary, &standby);
+    assert_eq!(rows_under(&mut app, A, READ), ["2"]);
+}
