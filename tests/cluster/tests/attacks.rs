@@ -48,6 +48,9 @@ const BY_ORGSCOPE: &str = r#"
 
 const IDS: &str = "SELECT string_agg(id::text, ',' ORDER BY id) FROM ticket";
 
+/// What a pool does when it hands out a connection.
+const SEAL: &str = "SELECT orgscope.seal_context('known to the pool alone')";
+
 /// Two databases that differ in who keeps the organizations apart.
 struct Sides {
     hand: World,
@@ -87,7 +90,13 @@ fn outcome(world: &World, setting: &str, steps: &[&str]) -> String {
     let mut app = world.app();
     let mut last = String::new();
     for step in steps {
-        let sql = step.replace("$org", setting).replace("$A", &format!("'{A}'")).replace("$B", &format!("'{B}'"));
+        // There is nothing of the kind by hand.
+        let seal = if setting == "orgscope.current_org" { SEAL } else { "SELECT" };
+        let sql = step
+            .replace("$seal", seal)
+            .replace("$org", setting)
+            .replace("$A", &format!("'{A}'"))
+            .replace("$B", &format!("'{B}'"));
         match query(&mut app, &sql) {
             Ok(rows) => last = rows.join(" "),
             Err(error) => return code(&error),
@@ -167,6 +176,32 @@ fn another_organization_in_the_same_transaction() {
         "11,12,13",
         "OS003",
     );
+}
+
+#[test]
+fn another_organization_in_the_next_transaction() {
+    let sides = Sides::new("next");
+    let checkout = "BEGIN; SET LOCAL $org = $A; $seal; COMMIT";
+    sides.attack(&[checkout, "BEGIN; SET LOCAL $org = $B", IDS], "11,12,13", "OS003");
+    sides.attack(&[checkout, "BEGIN", IDS, "COMMIT; BEGIN; SET LOCAL $org = $B", IDS], "11,12,13", "OS003");
+    let first = "SELECT string_agg(id::text, ',' ORDER BY id) FROM ticket WHERE set_config('$org', $B, true) <> ''";
+    sides.attack(&[checkout, first], "11,12,13", "OS003");
+    sides.attack(
+        &["BEGIN; SET LOCAL $org = $A; $seal; ROLLBACK; BEGIN; SET LOCAL $org = $B", IDS],
+        "11,12,13",
+        "OS003",
+    );
+}
+
+#[test]
+fn an_organization_that_is_gone_or_suspended() {
+    let sides = Sides::new("gone");
+    let suspend = format!("UPDATE orgscope.organization SET is_active = false WHERE id = '{B}'");
+    run(&mut sides.orgscope.superuser(), &suspend);
+    sides.attack(&["BEGIN; SET LOCAL $org = $B", IDS], "11,12,13", "OS004");
+    let unknown = "BEGIN; SET LOCAL $org = 'dddddddd-0000-7000-8000-000000000004'";
+    sides.attack(&[unknown, IDS], "-", "OS004");
+    sides.attack(&[unknown, "INSERT INTO ticket VALUES (9, 'x', 'dddddddd-0000-7000-8000-000000000004')"], "", "OS004");
 }
 
 #[test]
