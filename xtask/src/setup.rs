@@ -72,9 +72,23 @@ pub fn require(package: &str) -> Result<()> {
 
 /// The libraries that a package's programs need, but not the package.
 pub fn require_libraries(package: &str) -> Result<()> {
-    let output = Command::new("apt-cache").args(["depends", "--important", package]).output();
-    let output = output.context("cannot run apt-cache: setup knows Debian and Ubuntu")?;
-    install_packages(&missing_packages(libraries(&String::from_utf8_lossy(&output.stdout)))?)
+    let ask = || {
+        let output = Command::new("apt-cache").args(["depends", "--important", package]).output();
+        let output = output.context("cannot run apt-cache: setup knows Debian and Ubuntu")?;
+        Ok::<_, anyhow::Error>(libraries(&String::from_utf8_lossy(&output.stdout)))
+    };
+    let mut needed = ask()?;
+    if needed.is_empty() {
+        refresh_lists()?;
+        needed = ask()?;
+    }
+    install_packages(&missing_packages(needed)?)
+}
+
+fn refresh_lists() -> Result<()> {
+    let mut update = apt_get()?;
+    step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+    Ok(())
 }
 
 /// Of lines such as `  Depends: libc6`. Packages in angle brackets are virtual ones.
@@ -100,8 +114,7 @@ pub fn unpacked(package: &str, place: &Path) -> Result<PathBuf> {
         )
     };
     if !fetch()?.success {
-        let mut update = apt_get()?;
-        step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+        refresh_lists()?;
         fetch()?.required()?;
     }
     let file = fs::read_dir(&download)?.next().context("apt-get has downloaded nothing")??.path();
@@ -143,8 +156,7 @@ fn install_packages(packages: &[String]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let mut update = apt_get()?;
-    step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+    refresh_lists()?;
     let mut install = apt_get()?;
     install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
     step::run("apt-install", "install the apt packages", &mut install)?.required()?;
