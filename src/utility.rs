@@ -6,7 +6,7 @@
 use crate::audit::{administration, commands, locks, reads};
 use crate::context::lifetime;
 use crate::error::Error;
-use crate::guard::ddl;
+use crate::guard::{ddl, explain};
 use crate::pg::{entry, raw, without_force};
 use crate::scope;
 use pgrx::pg_sys;
@@ -83,7 +83,7 @@ unsafe extern "C-unwind" fn utility(
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
         T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
-        T_DropOwnedStmt, T_DropStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
+        T_DropOwnedStmt, T_DropStmt, T_ExplainStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -98,6 +98,7 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_LockStmt
             | T_GrantStmt
             | T_CreateSchemaStmt
+            | T_ExplainStmt
     )
 }
 
@@ -120,6 +121,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
             }
             pg_sys::NodeTag::T_DropOwnedStmt => ddl::check_drop_owned(&*node.cast()),
             pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
+            pg_sys::NodeTag::T_ExplainStmt => explain::check(),
             pg_sys::NodeTag::T_CreateTableAsStmt => {
                 scope::forget_sources();
                 Ok(())

@@ -6,6 +6,7 @@
 
 pub mod began;
 pub mod ddl;
+pub mod explain;
 pub mod floor;
 pub mod observe;
 pub mod row;

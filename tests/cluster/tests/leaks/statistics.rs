@@ -115,3 +115,30 @@ fn sizes_and_counters_are_of_all_rows() {
     rows_under(&mut b, A, "UPDATE ticket SET title = 'moved' WHERE id = 1");
     assert_eq!(rows_under(&mut app, A, "SELECT ctid FROM ticket WHERE id = 1"), ["(0,7)"], "five rows, one moved");
 }
+
+/// In whatever way it is asked for. Roles that see all rows see their plans.
+#[test]
+fn explain_can_be_taken_from_roles_under_row_security() {
+    let world = papers("leaks_denied");
+    let mut app = world.app();
+    run(&mut app, "PREPARE asked AS SELECT * FROM paper");
+    let ways = [
+        "EXPLAIN SELECT * FROM paper",
+        "EXPLAIN ANALYZE SELECT 1",
+        "EXPLAIN EXECUTE asked",
+        "DO $$ BEGIN EXECUTE 'EXPLAIN SELECT * FROM paper'; END $$",
+    ];
+    for sql in ways {
+        assert!(under(&mut app, A, sql).is_ok(), "{sql}");
+    }
+    run(&mut world.superuser(), "ALTER DATABASE leaks_denied SET orgscope.explain = 'deny'");
+    for user in ["app", "owner"] {
+        let mut client = world.connect(user);
+        run(&mut client, "PREPARE asked AS SELECT * FROM paper");
+        ways.iter().for_each(|sql| refused_under(&mut client, A, "42501", sql));
+        refused(&mut client, "42501", "SET orgscope.explain = 'allow'");
+        assert_eq!(rows_under(&mut client, A, "SELECT count(*) FROM paper"), ["3"]);
+    }
+    run(&mut world.dba(), "EXPLAIN SELECT * FROM paper");
+    run(&mut world.superuser(), "EXPLAIN SELECT * FROM paper");
+}
