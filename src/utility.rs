@@ -6,7 +6,7 @@
 use crate::audit::{administration, commands, locks, reads};
 use crate::context::lifetime;
 use crate::error::Error;
-use crate::guard::{ddl, explain};
+use crate::guard::{ddl, explain, values};
 use crate::pg::{entry, raw, without_force};
 use crate::scope;
 use pgrx::pg_sys;
@@ -47,10 +47,12 @@ unsafe extern "C-unwind" fn utility(
         let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
-        if ddl::checks_foreign_keys(node) {
-            without_force(run)
-        } else {
+        if !ddl::checks_foreign_keys(node) {
             run()
+        } else if entry(|| Ok(values::are_hidden(&*node.cast()))) {
+            values::without_values(|| without_force(run))
+        } else {
+            without_force(run)
         }
         if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
             entry(scope::judge_owners);

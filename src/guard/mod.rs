@@ -11,6 +11,7 @@ pub mod floor;
 pub mod observe;
 pub mod row;
 pub mod statement;
+pub mod values;
 
 use crate::error::TableName;
 use crate::pg::{self, raw};

@@ -155,3 +155,36 @@ fn a_trigger_that_tells_sees_what_the_role_sees() {
     run(&mut world.superuser(), "SELECT orgscope.flush_audit()");
     assert_ne!(one(&mut world.superuser(), record), "0", "but that is on record");
 }
+
+/// The check of a new key runs over all rows, also for an owner whom row security holds.
+#[test]
+fn a_new_foreign_key_names_no_row_that_breaks_it() {
+    let world = by_hand("leaks_new_key");
+    run(
+        &mut world.owner(),
+        "CREATE TABLE word (title text PRIMARY KEY); INSERT INTO word SELECT '10' || i FROM generate_series(1, 3) i",
+    );
+    let mut owner = world.owner();
+    let add = "ALTER TABLE paper ADD FOREIGN KEY (title) REFERENCES word";
+    let not_valid = "ALTER TABLE paper ADD CONSTRAINT later FOREIGN KEY (title) REFERENCES word NOT VALID";
+    let validate = "ALTER TABLE paper VALIDATE CONSTRAINT later";
+    let detail = |client: &mut Client, sql: &str| refused(client, "23503", sql).detail().unwrap_or_default().to_owned();
+    assert!(detail(&mut owner, add).contains("(secret)"), "without row security");
+    run(&mut owner, &format!("{SCOPE}; {not_valid}"));
+    for sql in [add, validate] {
+        let error = refused(&mut owner, "23503", sql);
+        assert_eq!(error.detail(), Some("A row breaks the key."), "{sql}");
+        assert_eq!((error.table(), error.constraint().is_some()), (Some("paper"), true), "the rest stays");
+        assert!(detail(&mut world.superuser(), sql).contains("(secret)"), "{sql}: for whom it holds nothing");
+    }
+}
+
+/// DDL evaluates expressions of the owner's over all rows: nothing keeps those values from the owner.
+#[test]
+fn the_owner_reads_all_rows_with_an_expression_in_ddl() {
+    let world = papers("leaks_owner");
+    for sql in ["CREATE INDEX ON paper ((title::int))", "ALTER TABLE paper ALTER title TYPE int USING title::int"] {
+        assert!(refused(&mut world.owner(), "22P02", sql).message().contains("secret"), "{sql}");
+    }
+    refused(&mut world.app(), "42501", "CREATE INDEX ON paper ((title::int))");
+}

@@ -142,3 +142,15 @@ fn explain_can_be_taken_from_roles_under_row_security() {
     run(&mut world.dba(), "EXPLAIN SELECT * FROM paper");
     run(&mut world.superuser(), "EXPLAIN SELECT * FROM paper");
 }
+
+/// A role that is granted columns has no right to the system columns.
+#[test]
+fn granted_columns_leave_out_the_system_columns() {
+    let world = papers("leaks_columns");
+    run(&mut world.owner(), "REVOKE ALL ON paper FROM app; GRANT SELECT (id, title) ON paper TO app");
+    let mut app = world.app();
+    assert_eq!(rows_under(&mut app, A, "SELECT count(id) FROM paper"), ["3"]);
+    for column in ["ctid", "xmin", "tableoid"] {
+        refused_under(&mut app, A, "42501", &format!("SELECT {column} FROM paper"));
+    }
+}
