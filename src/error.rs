@@ -135,6 +135,7 @@ pub enum Error {
     SharedTable {
         table: Box<TableName>,
     },
+    ExplainDenied,
     BypassDenied {
         table: Box<TableName>,
     },
@@ -316,6 +317,12 @@ impl Error {
                     "Write to it as a superuser or as a role with BYPASSRLS; if organizations have to write to it, call orgscope.unshare_table().",
                 )
             },
+            Self::ExplainDenied => report(
+                "42501",
+                "cannot use EXPLAIN under row security",
+                "Plans are made of the rows of all organizations, and orgscope.explain is \"deny\".",
+                "Use a role that row security does not hold; or, as a superuser, set orgscope.explain to \"allow\".",
+            ),
             Self::BypassDenied { table } => Report {
                 table: Some(table.clone()),
                 ..report(
@@ -535,6 +542,7 @@ mod tests {
             Error::OpeningPrepared,
             Error::ReadOnly { table: table.clone() },
             Error::SharedTable { table: table.clone() },
+            Error::ExplainDenied,
             Error::BypassDenied { table: table.clone() },
             Error::AuditTimeout { table: table.clone() },
             Error::AuditImpossible { table: table.clone(), standby: true },

@@ -67,6 +67,15 @@ pub enum Bypass {
     Deny,
 }
 
+/// Whether a role that row security holds may look at plans.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum Explain {
+    #[name = c"allow"]
+    Allow,
+    #[name = c"deny"]
+    Deny,
+}
+
 /// When a read outside row security returns rows: at once, or when it is on record.
 #[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
 pub enum Durability {
@@ -89,6 +98,7 @@ pub static NEW_TABLES: GucSetting<NewTables> = GucSetting::<NewTables>::new(NewT
 pub static LEAKPROOF_OPERATORS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 pub static BYPASS: GucSetting<Bypass> = GucSetting::<Bypass>::new(Bypass::Audit);
+pub static EXPLAIN: GucSetting<Explain> = GucSetting::<Explain>::new(Explain::Allow);
 pub static AUDIT_READS: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub static AUDIT_DURABILITY: GucSetting<Durability> = GucSetting::<Durability>::new(Durability::Async);
 /// Milliseconds.
@@ -136,6 +146,14 @@ fn define_rules() {
         c"Which statements on a scoped table fail when no organization is set.",
         c"all: reads and writes. writes: writes; reads are empty. off: none; reads are empty.",
         &REQUIRE_CONTEXT,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"orgscope.explain",
+        c"Whether a role under row security may use EXPLAIN.",
+        c"allow: it may. deny: it is an error, because plans are made of the rows of all organizations.",
+        &EXPLAIN,
         GucContext::Suset,
         GucFlags::default(),
     );

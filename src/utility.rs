@@ -7,7 +7,7 @@ use crate::audit::{administration, commands, locks, reads};
 use crate::context::{available, lifetime, seal, value};
 use crate::copy;
 use crate::error::Error;
-use crate::guard::ddl;
+use crate::guard::{ddl, explain, values};
 use crate::pg::{entry, raw, without_force};
 use crate::scope;
 use pgrx::pg_sys;
@@ -52,10 +52,12 @@ unsafe extern "C-unwind" fn utility(
         if tag == pg_sys::NodeTag::T_CopyStmt && copy::from(statement, query, completion) {
             return;
         }
-        if ddl::checks_foreign_keys(node) {
-            without_force(run)
-        } else {
+        if !ddl::checks_foreign_keys(node) {
             run()
+        } else if entry(|| Ok(values::are_hidden(&*node.cast()))) {
+            values::without_values(|| without_force(run))
+        } else {
+            without_force(run)
         }
         if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
             entry(scope::judge_owners);
@@ -95,7 +97,7 @@ fn commits_prepared(statement: &pg_sys::TransactionStmt) -> bool {
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
         T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
-        T_DiscardStmt, T_DropOwnedStmt, T_DropStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt,
+        T_DiscardStmt, T_DropOwnedStmt, T_DropStmt, T_ExplainStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt,
         T_VariableSetStmt,
     };
     matches!(
@@ -113,6 +115,7 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_CreateSchemaStmt
             | T_FetchStmt
             | T_DiscardStmt
+            | T_ExplainStmt
     )
 }
 
@@ -141,6 +144,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
             }
             pg_sys::NodeTag::T_FetchStmt => value::check_used(),
             pg_sys::NodeTag::T_LockStmt => locks::check(&*node.cast()),
+            pg_sys::NodeTag::T_ExplainStmt => explain::check(),
             pg_sys::NodeTag::T_CreateTableAsStmt => {
                 scope::forget_sources();
                 Ok(())

@@ -6,10 +6,12 @@
 
 pub mod began;
 pub mod ddl;
+pub mod explain;
 pub mod floor;
 pub mod observe;
 pub mod row;
 pub mod statement;
+pub mod values;
 
 use crate::error::TableName;
 use crate::pg::{self, raw};

@@ -8,6 +8,7 @@ unsafe extern "C-unwind" {
     pub fn errcode(sqlstate: c_int) -> c_int;
     pub fn errmsg(format: *const c_char, ...) -> c_int;
     pub fn errdetail(format: *const c_char, ...) -> c_int;
+    pub fn geterrcode() -> c_int;
     pub fn errhint(format: *const c_char, ...) -> c_int;
     pub fn err_generic_string(field: c_int, value: *const c_char) -> c_int;
     pub fn errfinish(file: *const c_char, line: c_int, function: *const c_char);

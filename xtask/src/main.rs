@@ -34,6 +34,8 @@ enum Command {
     Test(test::Options),
     #[command(hide = true)]
     TestMajor(test::MajorOptions),
+    #[command(hide = true)]
+    PoolerClient(test::PoolerClientOptions),
     /// Measure orgscope beside a plain table and hand-written policies
     Bench(bench::Options),
     /// Build the installable file tree
@@ -58,6 +60,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => return test::run(&options),
         Command::TestMajor(options) => test::run_major(&options),
+        Command::PoolerClient(options) => test::run_pooler_client(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Package => package::run(),
         Command::Pgrx(options) => return pgrx::run(&options),

@@ -70,14 +70,41 @@ pub fn require(package: &str) -> Result<()> {
     install_packages(&missing_packages(vec![package.to_owned()])?)
 }
 
-/// A package's files in a folder below the target folder, for a program that only a test runs: its configuration, its account
-/// and above all its service stay away from the machine.
-pub fn unpacked(package: &str) -> Result<PathBuf> {
-    let folder = project::tools().join(package);
+/// The libraries that a package's programs need, but not the package.
+pub fn require_libraries(package: &str) -> Result<()> {
+    let ask = || {
+        let output = Command::new("apt-cache").args(["depends", "--important", package]).output();
+        let output = output.context("cannot run apt-cache: setup knows Debian and Ubuntu")?;
+        Ok::<_, anyhow::Error>(libraries(&String::from_utf8_lossy(&output.stdout)))
+    };
+    let mut needed = ask()?;
+    if needed.is_empty() {
+        refresh_lists()?;
+        needed = ask()?;
+    }
+    install_packages(&missing_packages(needed)?)
+}
+
+fn refresh_lists() -> Result<()> {
+    let mut update = apt_get()?;
+    step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+    Ok(())
+}
+
+/// Of lines such as `  Depends: libc6`. Packages in angle brackets are virtual ones.
+fn libraries(depends: &str) -> Vec<String> {
+    let packages = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    packages.filter(|package| package.starts_with("lib")).map(str::to_owned).collect()
+}
+
+/// A package's files in a folder below `place`, for a program that only a test runs: its configuration, its account and
+/// above all its service stay away from the machine.
+pub fn unpacked(package: &str, place: &Path) -> Result<PathBuf> {
+    let folder = place.join(package);
     if folder.exists() {
         return Ok(folder);
     }
-    let download = tempfile::tempdir_in(made(project::tools())?)?;
+    let download = tempfile::tempdir_in(made(place)?)?;
     let fetch = || {
         let mut command = Command::new("apt-get");
         step::run(
@@ -87,8 +114,7 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
         )
     };
     if !fetch()?.success {
-        let mut update = apt_get()?;
-        step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+        refresh_lists()?;
         fetch()?.required()?;
     }
     let file = fs::read_dir(&download)?.next().context("apt-get has downloaded nothing")??.path();
@@ -99,8 +125,8 @@ pub fn unpacked(package: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn made(folder: PathBuf) -> Result<PathBuf> {
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+fn made(folder: &Path) -> Result<&Path> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -130,8 +156,7 @@ fn install_packages(packages: &[String]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    let mut update = apt_get()?;
-    step::run("apt-update", "refresh the package lists", update.arg("update"))?.required()?;
+    refresh_lists()?;
     let mut install = apt_get()?;
     install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
     step::run("apt-install", "install the apt packages", &mut install)?.required()?;
@@ -215,6 +240,13 @@ fn with_pg_config(settings: &str, name: &str, pg_config: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_are_told_from_other_packages() {
+        let depends = "pgbouncer\n  PreDepends: init-system-helpers\n  Depends: postgresql-common\n  Depends: libc6\n \
+                       |Depends: libpam0g\n  Depends: <libx>\n    liby\n  Depends: libevent-2.1-7t64\n";
+        assert_eq!(libraries(depends), ["libc6", "libevent-2.1-7t64"]);
+    }
 
     #[test]
     fn a_major_is_added_to_the_settings_of_pgrx() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::count::Count;
-use super::{Outcome, Shared, golden, monitoring, pgaudit, postgres, schemas, suites};
+use super::{Outcome, Shared, golden, monitoring, pgaudit, poolers, postgres, schemas, suites};
 use crate::major::Major;
 use crate::{pgrx, setup};
 
@@ -32,11 +32,12 @@ pub fn run(options: &Options) -> Result<()> {
     let first = ["fmt", "xtask", "pg16", "schemas", "monitoring"];
     let wants = |suite: &str| options.shared.wants(suite) && (options.first || !first.contains(&suite));
     let mut outcomes = suites::before_install(major, &wants, options.first)?;
-    let after: [Suite; 6] = [
+    let after: [Suite; 7] = [
         ("golden", &|| golden::run(options.shared.accept)),
         ("cluster", &|| Ok(vec![suites::cluster(major)?])),
         ("pgaudit", &|| counted("pgaudit", pgaudit::run())),
         ("schemas", &|| counted("schemas", schemas::run())),
+        ("poolers", &|| counted("poolers", poolers::run(options.shared.transactions, options.first))),
         ("monitoring", &|| counted("monitoring", monitoring::run())),
         ("postgres", &|| counted("postgres", postgres::run())),
     ];

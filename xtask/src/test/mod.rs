@@ -8,6 +8,7 @@ mod golden;
 mod major;
 mod monitoring;
 mod pgaudit;
+mod poolers;
 mod postgres;
 mod report;
 mod schemas;
@@ -27,12 +28,13 @@ use crate::root::Root;
 use crate::{project, step};
 use count::Count;
 pub use major::{Options as MajorOptions, run as run_major};
+pub use poolers::{ClientOptions as PoolerClientOptions, run_client as run_pooler_client};
 use report::{Recorded, Run};
 
 const ALL: &str = "all";
 
 /// As they are run; `golden` stands for the two that compare printed output.
-const SUITES: [&str; 12] = [
+const SUITES: [&str; 13] = [
     "fmt",
     "xtask",
     "pg16",
@@ -43,6 +45,7 @@ const SUITES: [&str; 12] = [
     "cluster",
     "pgaudit",
     "schemas",
+    "poolers",
     "monitoring",
     "postgres",
 ];
@@ -65,6 +68,9 @@ struct Shared {
     /// Run these suites only
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(SUITES))]
     only: Vec<String>,
+    /// Of each configuration of the suite `poolers`, instead of what fits into the time of a build
+    #[arg(long)]
+    transactions: Option<u64>,
 }
 
 impl Shared {
@@ -72,9 +78,10 @@ impl Shared {
         self.only.is_empty() || self.only.iter().any(|only| only == suite)
     }
 
-    fn arguments(&self) -> Vec<&str> {
-        let only = self.only.iter().flat_map(|suite| ["--only", suite]);
-        self.accept.then_some("--accept").into_iter().chain(only).collect()
+    fn arguments(&self) -> Vec<String> {
+        let only = self.only.iter().map(|suite| format!("--only={suite}"));
+        let transactions = self.transactions.map(|count| format!("--transactions={count}"));
+        self.accept.then(|| "--accept".to_owned()).into_iter().chain(transactions).chain(only).collect()
     }
 }
 

@@ -32,8 +32,10 @@ const SCENE: &str = "
 
 pub fn run() -> Result<Outcome> {
     let started = Instant::now();
-    let exporter = setup::unpacked("prometheus-postgres-exporter")?.join("usr/bin/prometheus-postgres-exporter");
-    let programs = setup::unpacked("prometheus")?.join("usr/bin");
+    let tools = project::tools();
+    let exporter =
+        setup::unpacked("prometheus-postgres-exporter", &tools)?.join("usr/bin/prometheus-postgres-exporter");
+    let programs = setup::unpacked("prometheus", &tools)?.join("usr/bin");
     let mut promtool = Command::new(programs.join("promtool"));
     promtool.args(["test", "rules"]).arg(project::path("tests/monitoring/alerts.yml"));
     let alerts = step::run("alerts", "monitoring: when the alerts come", &mut promtool)?;
