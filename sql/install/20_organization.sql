@@ -44,10 +44,10 @@ COMMENT ON FUNCTION orgscope.availability_truncated() IS 'trigger: the same for 
 REVOKE EXECUTE ON FUNCTION orgscope.availability_changed(), orgscope.availability_truncated() FROM PUBLIC;
 
 CREATE TRIGGER availability_added AFTER INSERT OR DELETE ON orgscope.organization
-    FOR EACH ROW EXECUTE FUNCTION orgscope.availability_changed('id');
+    FOR EACH ROW EXECUTE FUNCTION orgscope.availability_changed();
 CREATE TRIGGER availability_changed AFTER UPDATE ON orgscope.organization
     FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.is_active IS DISTINCT FROM NEW.is_active)
-    EXECUTE FUNCTION orgscope.availability_changed('id');
+    EXECUTE FUNCTION orgscope.availability_changed();
 CREATE TRIGGER availability_truncated AFTER TRUNCATE ON orgscope.organization
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.availability_truncated();
 ALTER TABLE orgscope.organization
