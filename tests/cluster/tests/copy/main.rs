@@ -93,7 +93,6 @@ fn policies_of_the_team_hold_too() {
          CREATE POLICY known ON ticket AS RESTRICTIVE FOR INSERT TO app
              WITH CHECK (NOT EXISTS (SELECT FROM comment c WHERE c.body = title))",
     );
-    let mut app = world.app();
     assert_eq!(copy_under(&world, "app", A, "COPY ticket FROM STDIN", "501\tok\t\\N\n"), "1");
     assert_eq!(copy_under(&world, "app", A, "COPY ticket FROM STDIN", "502\tok\t\\N\n503\ttoo long\t\\N\n"), "42501");
     run(&mut admin, "UPDATE comment SET body = 'no' WHERE ticket_id = 1");
@@ -119,7 +118,6 @@ fn only_scoped_tables() {
     );
     run(&mut world.superuser(), "CREATE TABLE shared (id int); GRANT ALL ON shared TO app");
     run(&mut world.superuser(), "SELECT orgscope.share_table('shared')");
-    let mut app = world.app();
     assert_eq!(copy_under(&world, "app", A, "COPY theirs FROM STDIN", "1\n"), "0A000");
     assert_eq!(copy_under(&world, "app", A, "COPY none FROM STDIN", "1\n2\n"), "2");
     assert_ne!(copy_under(&world, "app", A, "COPY shared FROM STDIN", "1\n"), "1");
@@ -151,7 +149,6 @@ fn partitions_take_copies_by_their_root_and_themselves() {
          ALTER TABLE t ATTACH PARTITION t2 FOR VALUES IN (3, 4);
          SELECT orgscope.enable_org_scoping('t'); GRANT ALL ON t, t1, t2 TO app",
     );
-    let mut app = world.app();
     assert_eq!(copy_under(&world, "app", A, "COPY t (id, title) FROM STDIN", "1\tx\n3\ty\n2\tz\n"), "3");
     assert_eq!(copy_under(&world, "app", A, "COPY t2 (id, title) FROM STDIN", "4\tx\n4\ty\n"), "2");
     assert_eq!(copy_under(&world, "app", A, "COPY t2 (id, title) FROM STDIN", "1\tx\n"), "23514");
@@ -170,7 +167,6 @@ fn a_table_in_observe_mode_takes_and_notes_them() {
         "CREATE TABLE t (id int, organization_id uuid);
          SELECT orgscope.enable_org_scoping('t', options => '{\"mode\": \"observe\"}'); GRANT ALL ON t TO app",
     );
-    let mut app = world.app();
     assert_eq!(copy_under(&world, "app", A, "COPY t FROM STDIN", &format!("1\t{A}\n2\t{B}\n")), "2");
     let noted = "SELECT operation, row_count, detail->>'why' FROM orgscope.audit_log WHERE action = 'observed'";
     assert_eq!(rows(&mut world.superuser(), noted), ["INSERT|1|wrong organization"]);
