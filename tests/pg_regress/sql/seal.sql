@@ -71,7 +71,7 @@ SELECT orgscope.end_break_glass();
 -- What was refused is on record, and no key.
 SELECT orgscope.flush_audit();
 SELECT event_count, role_name, sqlstate, statement, detail
-FROM orgscope.audit_log WHERE action = 'denied' AND statement LIKE '%seal%' ORDER BY at, id;
+FROM orgscope.audit_log WHERE action = 'denied' AND statement ~ 'seal_context|key of a seal' ORDER BY at, id;
 
 -- An organization that is suspended, or not there, has no context at all.
 UPDATE orgscope.organization SET is_active = false WHERE slug = 'globex';
