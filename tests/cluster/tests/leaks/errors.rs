@@ -188,3 +188,20 @@ fn the_owner_reads_all_rows_with_an_expression_in_ddl() {
     }
     refused(&mut world.app(), "42501", "CREATE INDEX ON paper ((title::int))");
 }
+
+/// The line that an error of COPY FROM quotes is the one that the client has sent.
+#[test]
+fn copy_from_quotes_the_clients_own_line() {
+    let world = papers("leaks_copy");
+    let mut app = world.app();
+    for (sqlstate, line) in [("23505", "11\town\t1\n"), ("23514", "700\town\t5000\n")] {
+        begin(&mut app, A);
+        let mut copy = app.copy_in("COPY paper (id, title, pages) FROM STDIN").unwrap();
+        std::io::Write::write_all(&mut copy, line.as_bytes()).unwrap();
+        let error = copy.finish().unwrap_err().as_db_error().unwrap().clone();
+        assert_eq!((error.code().code(), error.detail()), (sqlstate, None), "{line}");
+        let context = format!("COPY paper, line 1: \"{}\"", line.trim_end());
+        assert_eq!(error.where_(), Some(context.as_str()));
+        run(&mut app, "ROLLBACK");
+    }
+}
