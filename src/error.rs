@@ -114,6 +114,8 @@ pub enum Error {
         table: Box<TableName>,
     },
     InTransaction,
+    /// A search with twins, called from too deep.
+    NoRoomToSearch,
     /// COPY ... FREEZE by a role under row security.
     CopyFreeze,
     /// PostgreSQL's own refusal.
@@ -282,6 +284,12 @@ impl Error {
                 "orgscope.backfill_org() cannot run inside a transaction block",
                 "It commits after each batch.",
                 "CALL it outside BEGIN, functions and DO, or give enable_org_scoping() the option \"backfill\".",
+            ),
+            Self::NoRoomToSearch => report(
+                "54001",
+                "not enough stack left to search under row security",
+                "With \"orgscope.leakproof_operators\" on, a search needs 512 kB, so that no row decides whether there is enough.",
+                "Call it from fewer functions, or raise \"max_stack_depth\".",
             ),
             Self::CopyFreeze => report(
                 "0A000",
@@ -526,6 +534,7 @@ mod tests {
             Error::NotSuperuser { function: "purge_audit_log" },
             Error::InTransaction,
             Error::CopyFreeze,
+            Error::NoRoomToSearch,
             Error::NoContext { table: None, why: Absent::BreakGlassExpired },
             Error::NoContext { table: None, why: Absent::BreakGlassOtherRole },
             Error::ContextRefused(Refused::BreakGlass),

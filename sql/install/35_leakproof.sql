@@ -1,49 +1,42 @@
 -- leakproof: twins of search functions that PostgreSQL does not mark LEAKPROOF. Behaviour: src/leakproof.rs.
 -- The comment on each says why it may be. Cost and planner support are the original's.
 
-CREATE FUNCTION orgscope.leakproof_textlike(text, text) RETURNS boolean
-    LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT pg_catalog.textlike_support
-    AS 'MODULE_PATHNAME', 'orgscope_leakproof_textlike';
-COMMENT ON FUNCTION orgscope.leakproof_textlike(text, text) IS
-    'raises for a pattern that ends in its escape character, and where the collation is not deterministic: neither is replaced';
-
-CREATE FUNCTION orgscope.leakproof_texticlike(text, text) RETURNS boolean
-    LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST 1 SUPPORT pg_catalog.texticlike_support
-    AS 'MODULE_PATHNAME', 'orgscope_leakproof_texticlike';
-COMMENT ON FUNCTION orgscope.leakproof_texticlike(text, text) IS
-    'raises for a pattern that ends in its escape character, and where the collation is not deterministic: neither is replaced';
-
--- The others raise nothing, and need no wrapper.
 DO $$
 DECLARE
     twin record;
 BEGIN
     FOR twin IN
-        SELECT * FROM (VALUES
-            ('ts_match_vq', ARRAY['tsvector', 'tsquery'],
-             'compares lexemes and positions, and raises nothing; its recursion is as deep as the query, whatever the row'),
-            ('ts_match_qv', ARRAY['tsquery', 'tsvector'],
-             'compares lexemes and positions, and raises nothing; its recursion is as deep as the query, whatever the row'),
-            ('jsonb_contains', ARRAY['jsonb', 'jsonb'],
-             'compares keys and values, and raises nothing; its recursion is as deep as the shallower of the two'),
-            ('jsonb_contained', ARRAY['jsonb', 'jsonb'],
-             'compares keys and values, and raises nothing; its recursion is as deep as the shallower of the two'),
-            ('jsonb_exists', ARRAY['jsonb', 'text'], 'looks for keys of the top level by their bytes, and raises nothing'),
-            ('jsonb_exists_any', ARRAY['jsonb', 'text[]'], 'looks for keys of the top level by their bytes, and raises nothing'),
-            ('jsonb_exists_all', ARRAY['jsonb', 'text[]'], 'looks for keys of the top level by their bytes, and raises nothing')
-        ) AS t (function, arguments, reason)
-        UNION ALL
-        -- Of these types PostgreSQL itself marks equality LEAKPROOF.
-        SELECT f, ARRAY[e || '[]', e || '[]'],
-               'compares elements by the equality of their type, which PostgreSQL itself marks LEAKPROOF, and raises nothing'
-        FROM pg_catalog.unnest(ARRAY['arrayoverlap', 'arraycontains', 'arraycontained']) f,
-             pg_catalog.unnest(ARRAY['smallint', 'integer', 'bigint', 'text', 'varchar', 'uuid']) e
+        SELECT t.*, p.procost, p.prosupport
+        FROM (
+            SELECT f AS function, a AS arguments, r AS reason FROM (VALUES
+                (ARRAY['textlike', 'texticlike'], ARRAY['text', 'text'],
+                 'raises for a pattern that ends in its escape character, and where the collation is not deterministic: neither is replaced. Its recursion is no deeper than a known pattern has %'),
+                (ARRAY['ts_match_vq'], ARRAY['tsvector', 'tsquery'],
+                 'compares lexemes and positions; its recursion is no deeper than a known query'),
+                (ARRAY['ts_match_qv'], ARRAY['tsquery', 'tsvector'],
+                 'compares lexemes and positions; its recursion is no deeper than a known query'),
+                (ARRAY['jsonb_contains', 'jsonb_contained'], ARRAY['jsonb', 'jsonb'],
+                 'compares keys and values; its recursion is no deeper than a known document'),
+                (ARRAY['jsonb_exists'], ARRAY['jsonb', 'text'],
+                 'looks for keys of the top level by their bytes, and raises nothing'),
+                (ARRAY['jsonb_exists_any', 'jsonb_exists_all'], ARRAY['jsonb', 'text[]'],
+                 'looks for keys of the top level by their bytes, and raises nothing')
+            ) AS t (functions, a, r), pg_catalog.unnest(functions) f
+            UNION ALL
+            -- Of these types PostgreSQL itself marks equality LEAKPROOF.
+            SELECT f, ARRAY[e || '[]', e || '[]'],
+                   'compares elements by the equality of their type, which PostgreSQL itself marks LEAKPROOF, and raises nothing'
+            FROM pg_catalog.unnest(ARRAY['arrayoverlap', 'arraycontains', 'arraycontained']) f,
+                 pg_catalog.unnest(ARRAY['smallint', 'integer', 'bigint', 'text', 'varchar', 'uuid']) e
+        ) t
+        JOIN pg_catalog.pg_proc p ON p.oid = ('pg_catalog.' || t.function)::pg_catalog.regproc
     LOOP
         EXECUTE pg_catalog.format(
             'CREATE FUNCTION orgscope.leakproof_%s(%s, %s) RETURNS boolean
-                 LANGUAGE internal IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST %s AS %L',
-            twin.function, twin.arguments[1], twin.arguments[2],
-            (SELECT procost FROM pg_catalog.pg_proc WHERE oid = ('pg_catalog.' || twin.function)::pg_catalog.regproc), twin.function);
+                 LANGUAGE c IMMUTABLE STRICT LEAKPROOF PARALLEL SAFE COST %s %s AS %L, %L',
+            twin.function, twin.arguments[1], twin.arguments[2], twin.procost,
+            CASE WHEN twin.prosupport <> 0 THEN 'SUPPORT ' || twin.prosupport::pg_catalog.text END,
+            'MODULE_PATHNAME', 'orgscope_leakproof_' || twin.function);
         EXECUTE pg_catalog.format('COMMENT ON FUNCTION orgscope.leakproof_%s(%s, %s) IS %L',
                                   twin.function, twin.arguments[1], twin.arguments[2], twin.reason);
     END LOOP;

@@ -2,14 +2,17 @@
 //!
 //! PostgreSQL gives a row to a function only when the policies have let it through, unless the function is LEAKPROOF: one
 //! that raises an error for some values would tell of rows that the policy hides. An index is no use then, since it is
-//! asked before the policy. The functions behind these operators are not marked so; most of them raise nothing, and LIKE
-//! only for a pattern that ends in its escape character, which can be seen when the query is planned.
+//! asked before the policy. The functions behind these operators are not marked so, though what makes some of them raise can
+//! be seen before the first row: a pattern that ends in its escape character (`constant`), and a stack that is nearly used
+//! up (`stack`).
 //!
 //! So, with `orgscope.leakproof_operators` on, the planner is given their twins (sql/install/35_leakproof.sql): the same
 //! functions, marked LEAKPROOF, in place of the originals, in queries under row security and nowhere else. The operator
 //! stays the same, by which indexes are found. Nothing of PostgreSQL's own catalog is changed.
 
+mod constant;
 mod estimates;
+mod stack;
 mod twins;
 
 use crate::guard::ddl::nodes;
@@ -17,15 +20,18 @@ use crate::pg::{boundary, entry, raw};
 use crate::settings::LEAKPROOF_OPERATORS;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use twins::{is_deterministic, is_whole};
 
 /// What has to hold of a call before its function may be replaced.
 #[derive(Clone, Copy, PartialEq)]
 enum Condition {
     /// It raises nothing, whatever its arguments.
     None,
-    /// It is LIKE, whose pattern is known and whole, and its collation deterministic.
+    /// LIKE: the pattern is known, whole and not deep, and the collation deterministic.
     Pattern,
+    /// The query is known and not deep.
+    Query,
+    /// One of the documents is.
+    Document,
 }
 
 /// PostgreSQL's functions with the names of their twins. Array functions have one for each type of elements that compares
@@ -33,10 +39,10 @@ enum Condition {
 const TWINS: [(u32, &CStr, Condition); 12] = [
     (pg_sys::F_TEXTLIKE, c"leakproof_textlike", Condition::Pattern),
     (pg_sys::F_TEXTICLIKE, c"leakproof_texticlike", Condition::Pattern),
-    (pg_sys::F_TS_MATCH_VQ, c"leakproof_ts_match_vq", Condition::None),
-    (pg_sys::F_TS_MATCH_QV, c"leakproof_ts_match_qv", Condition::None),
-    (pg_sys::F_JSONB_CONTAINS, c"leakproof_jsonb_contains", Condition::None),
-    (pg_sys::F_JSONB_CONTAINED, c"leakproof_jsonb_contained", Condition::None),
+    (pg_sys::F_TS_MATCH_VQ, c"leakproof_ts_match_vq", Condition::Query),
+    (pg_sys::F_TS_MATCH_QV, c"leakproof_ts_match_qv", Condition::Query),
+    (pg_sys::F_JSONB_CONTAINS, c"leakproof_jsonb_contains", Condition::Document),
+    (pg_sys::F_JSONB_CONTAINED, c"leakproof_jsonb_contained", Condition::Document),
     (pg_sys::F_JSONB_EXISTS, c"leakproof_jsonb_exists", Condition::None),
     (pg_sys::F_JSONB_EXISTS_ANY, c"leakproof_jsonb_exists_any", Condition::None),
     (pg_sys::F_JSONB_EXISTS_ALL, c"leakproof_jsonb_exists_all", Condition::None),
@@ -116,7 +122,7 @@ unsafe extern "C-unwind" {
 
 unsafe fn concerns(query: *mut pg_sys::Query) -> bool {
     // SAFETY: a query tree of the planner's; the rewriter passes the flag on from a part to the whole.
-    unsafe { (*query).hasRowSecurity && LEAKPROOF_OPERATORS.get() }
+    unsafe { (*query).hasRowSecurity && LEAKPROOF_OPERATORS.get() && stack::has_room() }
 }
 
 /// Replaces what can be in the conditions below a node. Returns the queries among it.
@@ -128,11 +134,17 @@ unsafe fn replace(
     let mut walk = Walk { found: Vec::new(), queries: Vec::new(), in_conditions };
     // SAFETY: the walker only reads; of Rust's, frames without destructors stand between it and the boundary.
     boundary(|| unsafe { visit(node, (&raw mut walk).cast()) });
+    // SAFETY: queries of the tree.
+    let tables = walk.queries.iter().map(|query| unsafe { nodes::<pg_sys::Node>((**query).rtable).count() });
+    if tables.sum::<usize>() > stack::MOST_TABLES {
+        return walk.queries;
+    }
     for call in walk.found {
         // SAFETY: nodes of the tree, found just now.
         unsafe {
             if let Some(twin) = twin(&*call, params) {
                 (*call).opfuncid = twin;
+                stack::watch(twin);
             }
         }
     }
@@ -192,10 +204,13 @@ unsafe fn twin(call: &pg_sys::OpExpr, params: pg_sys::ParamListInfo) -> Option<p
     let [left, right] = nodes::<pg_sys::Node>(call.args).collect::<Vec<_>>()[..] else { return None };
     // SAFETY: look-ups in the system caches; arguments of an operator of two.
     unsafe {
-        if *condition == Condition::Pattern
-            && !(is_deterministic(call.inputcollid)
-                && constant(right, params).is_some_and(|pattern| is_whole(&pattern)))
-        {
+        let may = match condition {
+            Condition::None => true,
+            Condition::Pattern => twins::is_deterministic(call.inputcollid) && constant::is_pattern(right, params),
+            Condition::Query => constant::is_query(left, params) || constant::is_query(right, params),
+            Condition::Document => constant::is_document(left, params) || constant::is_document(right, params),
+        };
+        if !may {
             return None;
         }
         let types = [pg_sys::exprType(left), pg_sys::exprType(right)];
@@ -208,28 +223,5 @@ unsafe fn twin(call: &pg_sys::OpExpr, params: pg_sys::ParamListInfo) -> Option<p
             pg_sys::Datum::null(),
         );
         (found != pg_sys::InvalidOid).then_some(found)
-    }
-}
-
-/// The bytes of a text that is the same for every row, and known before the first: literals, parameters of a plan made for
-/// their values, and immutable functions of these.
-unsafe fn constant(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> Option<Vec<u8>> {
-    // SAFETY: folding asks nothing of a planner's state but the parameters. It may run a user's function.
-    unsafe {
-        let global = pg_sys::palloc0(size_of::<pg_sys::PlannerGlobal>()).cast::<pg_sys::PlannerGlobal>();
-        (*global).type_ = pg_sys::NodeTag::T_PlannerGlobal;
-        (*global).boundParams = params;
-        let root = pg_sys::palloc0(size_of::<pg_sys::PlannerInfo>()).cast::<pg_sys::PlannerInfo>();
-        (*root).type_ = pg_sys::NodeTag::T_PlannerInfo;
-        (*root).glob = global;
-        let folded = boundary(|| raw::eval_const_expressions(root, node));
-        if (*folded).type_ != pg_sys::NodeTag::T_Const {
-            return None;
-        }
-        let value = &*folded.cast::<pg_sys::Const>();
-        if value.constisnull || value.consttype != pg_sys::TEXTOID {
-            return None;
-        }
-        Some(CStr::from_ptr(pg_sys::text_to_cstring(value.constvalue.cast_mut_ptr())).to_bytes().to_vec())
     }
 }

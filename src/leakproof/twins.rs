@@ -1,52 +1,47 @@
-//! The twins that are more than another name of the original.
+//! The twins. Each is its original under another name, where it stands in the place of it: as the function of one of
+//! PostgreSQL's own operators, which only [`super::twin`] makes it. To whoever calls it himself, or makes an operator of it,
+//! it answers false, whatever the arguments.
 
 use crate::pg::raw;
 use crate::pg_finfo;
 use pgrx::pg_sys;
 
-/// Whether a pattern of LIKE does not end in an escape character that escapes nothing. In no server encoding is a backslash
-/// part of another character.
-pub fn is_whole(pattern: &[u8]) -> bool {
-    let mut bytes = pattern.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte == b'\\' && bytes.next().is_none() {
-            return false;
-        }
-    }
-    true
-}
-
-/// Exports a twin. Somebody may call it himself, with what [`super::twin`] would not have replaced: that is false, not an error.
-///
-/// Plain frame: nothing of ours is left undone when PostgreSQL raises.
-macro_rules! text_twin {
-    ($name:ident, $original:ident) => {
+/// Exports twins. Plain frames: nothing of ours is left undone when PostgreSQL raises.
+macro_rules! twins {
+    ($($name:ident, $original:ident;)*) => {$(
         pg_finfo!($name);
         #[unsafe(no_mangle)]
         pub unsafe extern "C-unwind" fn $name(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-            // SAFETY: called with two texts, as the original is.
-            unsafe { if may_run(call) { raw::$original(call) } else { pg_sys::Datum::from(false) } }
+            // SAFETY: called with what the original is called with.
+            unsafe { if stands_in(call) { raw::$original(call) } else { pg_sys::Datum::from(false) } }
         }
-    };
+    )*};
 }
 
-text_twin!(orgscope_leakproof_textlike, textlike);
-text_twin!(orgscope_leakproof_texticlike, texticlike);
+twins! {
+    orgscope_leakproof_textlike, textlike;
+    orgscope_leakproof_texticlike, texticlike;
+    orgscope_leakproof_ts_match_vq, ts_match_vq;
+    orgscope_leakproof_ts_match_qv, ts_match_qv;
+    orgscope_leakproof_jsonb_contains, jsonb_contains;
+    orgscope_leakproof_jsonb_contained, jsonb_contained;
+    orgscope_leakproof_jsonb_exists, jsonb_exists;
+    orgscope_leakproof_jsonb_exists_any, jsonb_exists_any;
+    orgscope_leakproof_jsonb_exists_all, jsonb_exists_all;
+    orgscope_leakproof_arrayoverlap, arrayoverlap;
+    orgscope_leakproof_arraycontains, arraycontains;
+    orgscope_leakproof_arraycontained, arraycontained;
+}
 
 #[inline]
-unsafe fn may_run(call: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: fn_extra is ours, NULL at first; the second argument of a strict function is a text, which a detoasted copy
-    // outlives for the call.
+unsafe fn stands_in(call: pg_sys::FunctionCallInfo) -> bool {
+    // SAFETY: the expression that the call is for, or NULL; the cast follows the node's tag. Operators of PostgreSQL's own
+    // have numbers below those that are given out later.
     unsafe {
-        let flinfo = (*call).flinfo;
-        if (*flinfo).fn_extra.is_null() {
-            if !is_deterministic((*call).fncollation) {
-                return false;
-            }
-            (*flinfo).fn_extra = flinfo.cast();
-        }
-        let pattern = raw::pg_detoast_datum_packed((*call).args.as_slice(2)[1].value.cast_mut_ptr());
-        is_whole(pgrx::varlena::varlena_to_byte_slice(pattern))
+        let expression = (*(*call).flinfo).fn_expr;
+        !expression.is_null()
+            && (*expression).type_ == pg_sys::NodeTag::T_OpExpr
+            && (*expression.cast::<pg_sys::OpExpr>()).opno.to_u32() < pg_sys::FirstNormalObjectId
     }
 }
 
@@ -54,19 +49,4 @@ unsafe fn may_run(call: pg_sys::FunctionCallInfo) -> bool {
 pub fn is_deterministic(collation: pg_sys::Oid) -> bool {
     // SAFETY: a look-up in a cache of this backend's.
     collation != pg_sys::InvalidOid && unsafe { pg_sys::get_collation_isdeterministic(collation) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_whole;
-
-    #[test]
-    fn a_pattern_that_ends_in_its_escape_is_not_whole() {
-        for whole in ["", "a", "%x%", r"a\\", r"\%", r"\\\\"] {
-            assert!(is_whole(whole.as_bytes()), "{whole}");
-        }
-        for cut in [r"\", r"a\", r"\\\", r"é\"] {
-            assert!(!is_whole(cut.as_bytes()), "{cut}");
-        }
-    }
 }

@@ -133,10 +133,22 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
     ) -> bool;
     pub fn eval_const_expressions(root: *mut pg_sys::PlannerInfo, node: *mut pg_sys::Node) -> *mut pg_sys::Node;
-    pub fn pg_detoast_datum_packed(datum: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
     pub fn ReleaseSysCache(tuple: pg_sys::HeapTuple);
     pub fn textlike(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     pub fn texticlike(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn ts_match_vq(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn ts_match_qv(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_contains(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_contained(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_exists(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_exists_any(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn jsonb_exists_all(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn arrayoverlap(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn arraycontains(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn arraycontained(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
+    pub fn OidOutputFunctionCall(function: pg_sys::Oid, value: pg_sys::Datum) -> *mut c_char;
+    pub fn assign_max_stack_depth(kilobytes: c_int, extra: *mut c_void);
+    pub fn stack_is_too_deep() -> bool;
     pub fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
         query: *const c_char,

@@ -160,13 +160,91 @@ fn a_pattern_that_raises_tells_nothing() {
         r"orgscope.leakproof_textlike(name, 'secret\')",
         r"orgscope.leakproof_texticlike(name, 'SECRET\')",
         r"orgscope.leakproof_textlike(name COLLATE loose, 'secret%')",
+        r"orgscope.leakproof_textlike(name, 'secret%')",
+        r"orgscope.leakproof_ts_match_vq(body, 'secret')",
+        r"orgscope.leakproof_jsonb_contains(attrs, '{}')",
+        r"orgscope.leakproof_arrayoverlap(tags, tags)",
     ] {
         assert_eq!(rows_under(&mut app, B, &format!("SELECT count(*) FROM doc WHERE {call}")), ["0"], "{call}");
     }
-    assert_eq!(
-        rows_under(&mut app, B, "SELECT count(*) FROM doc WHERE orgscope.leakproof_textlike(name, 'secret%')"),
-        ["100"]
+    // Nor would they for an operator that somebody has made of one.
+    run(
+        &mut app,
+        r"CREATE OPERATOR pg_temp.~~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = orgscope.leakproof_textlike)",
     );
+    assert_eq!(rows_under(&mut app, B, "SELECT count(*) FROM doc WHERE name OPERATOR(pg_temp.~~~~) 'secret%'"), ["0"]);
+}
+
+/// A search for a word and one of many others, which PostgreSQL looks for where it has found the word.
+fn nested(word: &str, others: usize) -> String {
+    let others = (0..others).map(|n| format!("x{n}")).collect::<Vec<_>>().join(" | ");
+    format!("SELECT count(*) FROM doc WHERE body @@ '{word} & ({others})'")
+}
+
+/// Calls itself so often, and then runs the statement.
+const DEEP: &str = "
+    CREATE FUNCTION pg_temp.deep(n int, sql text) RETURNS bigint LANGUAGE plpgsql AS
+        $$ DECLARE found bigint; BEGIN
+               IF n > 0 THEN RETURN pg_temp.deep(n - 1, sql); END IF;
+               EXECUTE sql INTO found;
+               RETURN found;
+           END $$";
+
+#[test]
+fn where_the_stack_ends_tells_nothing() {
+    let (by_hand, ours) = (world("search_stack_by_hand"), world("search_stack"));
+    run(&mut by_hand.superuser(), "ALTER FUNCTION pg_catalog.ts_match_vq(tsvector, tsquery) LEAKPROOF");
+    switch(&ours, "on");
+    // Few enough for a twin, and too many.
+    for (world, others, expected) in [(&by_hand, 4000, true), (&ours, 100, false), (&ours, 4000, false)] {
+        let mut app = world.app();
+        refused(&mut app, "OS001", "SELECT id FROM doc");
+        run(&mut app, DEEP);
+        // An index would look at the whole query first.
+        run(&mut app, "SET enable_indexscan = off; SET enable_bitmapscan = off");
+        // B has the word, nobody has the other.
+        for word in ["secret", "nowhere"] {
+            run(&mut app, &format!("PREPARE {word} AS {}", nested(word, others)));
+            assert_eq!(rows_under(&mut app, A, &format!("EXECUTE {word}")), ["0"]);
+        }
+        let mut outcome = |depth: usize, word: &str| {
+            let found = under(&mut app, A, &format!("SELECT pg_temp.deep({depth}, 'EXECUTE {word}')"));
+            found.map_or_else(|error| code(&error), |rows| rows.join(""))
+        };
+        let depths: Vec<usize> = (300..800).step_by(4).collect();
+        let differing = depths.iter().filter(|d| outcome(**d, "secret") != outcome(**d, "nowhere")).count();
+        assert_eq!(differing > 0, expected, "{} {others}", world.name());
+        // There is an end.
+        assert_eq!((outcome(100, "secret").as_str(), outcome(1000, "secret").as_str()), ("0", "54001"));
+    }
+}
+
+#[test]
+fn a_search_needs_room_before_its_first_row() {
+    let world = world("search_room");
+    switch(&world, "on");
+    let mut app = world.app();
+    refused(&mut app, "OS001", "SELECT id FROM doc");
+    run(&mut app, "SET enable_seqscan = off; PREPARE search AS SELECT count(*) FROM doc WHERE body @@ 'w7'");
+    assert_eq!(rows_under(&mut app, A, "EXECUTE search"), ["20"]);
+    // The same plan, and a stack that would be enough for it, by a superuser's word.
+    run(&mut world.superuser(), "GRANT SET ON PARAMETER max_stack_depth TO app");
+    run(&mut app, "SET max_stack_depth = '513kB'");
+    refused_under(&mut app, A, "54001", "EXECUTE search");
+    // What is planned now has no twins: slow, and right.
+    assert!(!asks_index(&mut app, "body @@ 'w7'"));
+    assert_eq!(ids(&mut app, A, "body @@ 'w7'").len(), 20);
+    run(&mut app, "RESET max_stack_depth");
+    assert_eq!(rows_under(&mut app, A, "EXECUTE search"), ["20"]);
+    // Nor is what goes deeper than the room was made for.
+    for deep in [
+        format!("body @@ '{}'", (0..129).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" | ")),
+        format!("attrs @> '{}1{}'", "[".repeat(65), "]".repeat(65)),
+        format!("code LIKE 'c7{}'", "%_".repeat(65)),
+        format!("body @@ 'w7'{}", " AND EXISTS (SELECT FROM doc)".repeat(40)),
+    ] {
+        assert!(!asks_index(&mut app, &deep), "{deep}");
+    }
 }
 
 /// An operator of the tenant's own that remembers what it was shown, with an estimator that tries it on the most common

@@ -1,0 +1,127 @@
+//! Room on the stack.
+//!
+//! Some of these functions, and what indexes call in their place, go the deeper the further a row matches, and raise where
+//! the stack ends. Somebody who calls a search from deep within functions of his own could let it end just there, and learn
+//! from the error that a row matches. So a search is planned with twins only where there is more room than it needs, and
+//! refused before its first row where there is no longer.
+
+use crate::error::Error;
+use crate::guard::ddl::nodes;
+use crate::pg::{Backend, entry, raw};
+use pgrx::pg_sys;
+use std::ffi::c_int;
+use std::ptr::null_mut;
+
+/// What has to be left, in kilobytes. What a statement needs between its start and its end: some 400 bytes for each level of
+/// its plan, of which a table adds a few and a sub-select about ten; 200 for each level of the comparison, of which
+/// `constant` allows 256; what an index needs. Where functions run statements of their own, each is asked again.
+const ROOM: c_int = 512;
+
+/// More tables and sub-selects than these could need more.
+pub const MOST_TABLES: usize = 40;
+
+/// The twins that this backend's plans have.
+static USED: Backend<Vec<pg_sys::Oid>> = Backend::new(Vec::new());
+
+static mut NEXT: pg_sys::ExecutorRun_hook_type = None;
+
+/// Whether that much is left.
+pub fn has_room() -> bool {
+    // SAFETY: the setting's own assign function tells PostgreSQL where the stack ends; it ends earlier for one question.
+    unsafe {
+        let limit = pg_sys::max_stack_depth;
+        if limit <= ROOM {
+            return false;
+        }
+        raw::assign_max_stack_depth(limit - ROOM, null_mut());
+        let is_too_deep = raw::stack_is_too_deep();
+        raw::assign_max_stack_depth(limit, null_mut());
+        !is_too_deep
+    }
+}
+
+/// A plan will have this twin. The first one sets the hook: sessions without do not pay for it.
+pub fn watch(twin: pg_sys::Oid) {
+    let is_first = USED.with(|used| {
+        let is_first = used.is_empty();
+        if !used.contains(&twin) {
+            used.push(twin);
+        }
+        is_first
+    });
+    if is_first {
+        // SAFETY: once per backend; hooks are plain pointers, and the one found is called after ours.
+        unsafe {
+            NEXT = pg_sys::ExecutorRun_hook;
+            pg_sys::ExecutorRun_hook = Some(executor_run);
+        }
+    }
+}
+
+/// Refuses a statement that has twins and no room. Each time it goes on: a cursor may be fetched from deeper than it was
+/// opened at.
+unsafe fn check(query: *mut pg_sys::QueryDesc) {
+    if !has_room() {
+        // SAFETY: the executor's own description of a planned statement.
+        entry(|| if unsafe { has_twins(&*(*query).plannedstmt) } { Err(Error::NoRoomToSearch) } else { Ok(()) });
+    }
+}
+
+/// By what the planner has noted for the case that a function is replaced.
+unsafe fn has_twins(plan: &pg_sys::PlannedStmt) -> bool {
+    const FUNCTIONS: c_int = pg_sys::SysCacheIdentifier::PROCOID as c_int;
+    let null = pg_sys::Datum::null();
+    let twins = USED.with(|used| used.clone());
+    // SAFETY: hashes a key.
+    let hash = |twin: &pg_sys::Oid| unsafe {
+        pg_sys::GetSysCacheHashValue(FUNCTIONS, pg_sys::Datum::from(*twin), null, null, null)
+    };
+    let hashes: Vec<u32> = twins.iter().map(hash).collect();
+    // SAFETY: a list of such nodes.
+    nodes::<pg_sys::PlanInvalItem>(plan.invalItems)
+        .any(|item| unsafe { (*item).cacheId == FUNCTIONS && hashes.contains(&(*item).hashValue) })
+}
+
+unsafe extern "C-unwind" {
+    #[cfg(not(feature = "pg18"))]
+    #[link_name = "standard_ExecutorRun"]
+    fn standard(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64, once: bool);
+    #[cfg(feature = "pg18")]
+    #[link_name = "standard_ExecutorRun"]
+    fn standard(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
+}
+
+/// Plain frame.
+#[cfg(not(feature = "pg18"))]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        check(query);
+        match NEXT {
+            Some(next) => next(query, direction, count, once),
+            None => standard(query, direction, count, once),
+        }
+    }
+}
+
+/// Plain frame.
+#[cfg(feature = "pg18")]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        check(query);
+        match NEXT {
+            Some(next) => next(query, direction, count),
+            None => standard(query, direction, count),
+        }
+    }
+}
