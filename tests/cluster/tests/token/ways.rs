@@ -241,3 +241,26 @@ fn a_session_keeps_a_token_only_where_the_lifetime_says_so() {
     let refused = world.connect_with("kept_session", "-c orgscope.token=eyJ.x.y").err().unwrap();
     assert_eq!(code(&refused), "OS003");
 }
+
+#[test]
+fn a_seal_and_a_token_do_not_lift_each_other() {
+    let world = server();
+    let mut client = world.connect("signed");
+    begin_with(&mut client, &token(A));
+    let error = refused(&mut client, "OS003", "SELECT orgscope.seal_context()");
+    assert_eq!(error.message(), "cannot seal the context of an organization token");
+    run(&mut client, "ROLLBACK");
+    let mut client = world.app();
+    for other in [token(B), String::new()] {
+        run(
+            &mut client,
+            &format!("BEGIN; SET LOCAL orgscope.current_org = '{A}'; SELECT orgscope.seal_context(); SAVEPOINT s"),
+        );
+        let set = format!("SET LOCAL orgscope.token = '{other}'");
+        assert_eq!(state(&mut client, &set), if other.is_empty() { "00000" } else { "OS003" });
+        run(&mut client, "ROLLBACK TO s");
+        run(&mut client, &format!("SET LOCAL orgscope.token = '{}'", token(A)));
+        assert_eq!(one(&mut client, COUNT), "2");
+        run(&mut client, "ROLLBACK");
+    }
+}
