@@ -2,6 +2,8 @@
 //!
 //! A message never shows a value of another organization: a foreign row is named by its table only.
 
+use crate::context::token::Fault;
+
 /// The table an error is about; fills the client's schema, table and column fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableName {
@@ -30,6 +32,8 @@ pub enum Absent {
     BreakGlassExpired,
     /// Break-glass was opened under another role.
     BreakGlassOtherRole,
+    /// `orgscope.context_source` is `token`, and no token was set.
+    NoToken,
 }
 
 /// Which write met a foreign row.
@@ -73,6 +77,8 @@ pub enum Error {
         what: Foreign,
     },
     ContextRefused(Refused),
+    TokenRefused(Fault),
+    NullToken,
     UnknownOrganization,
     SuspendedOrganization,
     NullOrganization,
@@ -162,6 +168,16 @@ impl Error {
             Self::NoContext { table, why } => no_context(table.clone(), *why),
             Self::WrongOrganization { table, what } => wrong_organization(table.clone(), *what),
             Self::ContextRefused(why) => context_refused(*why),
+            Self::TokenRefused(fault) => {
+                let (message, detail, hint) = fault.texts();
+                report("OS003", message, &detail, hint)
+            }
+            Self::NullToken => report(
+                "22004",
+                "organization token must not be null",
+                "A token is the text that its issuer has signed.",
+                "Call orgscope.clear_current_org() to work without a context.",
+            ),
             Self::UnknownOrganization => report(
                 "OS004",
                 "organization does not exist",
@@ -408,6 +424,10 @@ fn no_context(table: Option<Box<TableName>>, why: Absent) -> Report {
             "The break-glass of this session was opened under another role.",
             "Call orgscope.break_glass() as this role, or set orgscope.current_org in this transaction.",
         ),
+        Absent::NoToken => (
+            "orgscope.context_source is \"token\", and no token is in force in this transaction.",
+            "Begin the transaction with SET LOCAL orgscope.token = '...' or orgscope.set_org_token(...).",
+        ),
     };
     Report { table, ..report("OS001", &message, detail, hint) }
 }
@@ -546,6 +566,8 @@ mod tests {
             Error::ContextRefused(Refused::SealBreakGlass),
             Error::NullKey,
             Error::ShortKey,
+            Error::NullToken,
+            Error::NoContext { table: None, why: Absent::NoToken },
             Error::NoReason,
             Error::Minutes,
             Error::OpeningPrepared,

@@ -1,6 +1,11 @@
-//! Every setting, with its reason. The meaning of a context's settings lives in `context`.
+//! Every setting, with its reason. The meaning of a context's settings lives in `context`; those of signed tokens are in
+//! `token`.
 
-use crate::context::value;
+pub mod token;
+
+use crate::context::lifetime::{SETTING, TOKEN_SETTING};
+use crate::context::token::actor;
+use crate::context::{signed, value};
 use pgrx::pg_sys;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, GucValue, PostgresGucEnum};
 use std::ffi::{CString, c_int};
@@ -25,6 +30,15 @@ pub enum RequireContext {
     Writes,
     #[name = c"off"]
     Off,
+}
+
+/// What can open a context.
+#[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
+pub enum ContextSource {
+    #[name = c"setting"]
+    Setting,
+    #[name = c"token"]
+    Token,
 }
 
 /// Whether one transaction may work for more than one organization.
@@ -91,6 +105,7 @@ pub static REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::
 pub static REQUIRE_CONTEXT: GucSetting<RequireContext> = GucSetting::<RequireContext>::new(RequireContext::All);
 pub static CONTEXT_LIFETIME: GucSetting<Lifetime> = GucSetting::<Lifetime>::new(Lifetime::Transaction);
 pub static CONTEXT_CHANGE: GucSetting<ContextChange> = GucSetting::<ContextChange>::new(ContextChange::Once);
+pub static CONTEXT_SOURCE: GucSetting<ContextSource> = GucSetting::<ContextSource>::new(ContextSource::Setting);
 
 pub static DRIFT: GucSetting<Drift> = GucSetting::<Drift>::new(Drift::Reject);
 pub static NEW_TABLES: GucSetting<NewTables> = GucSetting::<NewTables>::new(NewTables::Warn);
@@ -112,7 +127,9 @@ pub fn init() {
     define_schema_rules();
     define_search();
     define_audit();
-    value::define_over_placeholder(define_context);
+    token::define_rules();
+    value::define_over_placeholder(SETTING, define_context);
+    value::define_over_placeholder(TOKEN_SETTING, token::define);
     // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
     // SAFETY: called from _PG_init with a NUL-terminated literal.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"orgscope".as_ptr()) };
@@ -130,6 +147,20 @@ fn define_rules() {
             GucFlags::default(),
             None,
             Some(value::assign_lifetime),
+            None,
+        );
+    }
+    // SAFETY: as above.
+    unsafe {
+        GucRegistry::define_enum_guc_with_hooks(
+            c"orgscope.context_source",
+            c"What can open an organization context.",
+            c"setting: orgscope.current_org, and a signed token. token: a signed token only.",
+            &CONTEXT_SOURCE,
+            GucContext::Suset,
+            GucFlags::default(),
+            None,
+            Some(signed::assign_source),
             None,
         );
     }
@@ -255,14 +286,20 @@ fn define_context() {
             None,
         );
     }
-    GucRegistry::define_string_guc(
-        c"orgscope.actor",
-        c"The application's user, copied into audit rows.",
-        c"",
-        &ACTOR,
-        GucContext::Userset,
-        GucFlags::default(),
-    );
+    // SAFETY: the check hook only looks, and the show hook returns text that lives on.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"orgscope.actor",
+            c"The application's user, copied into audit rows.",
+            c"A token in force that has the claim \"sub\" says who it is.",
+            &ACTOR,
+            GucContext::Userset,
+            GucFlags::default(),
+            Some(actor::check_actor),
+            None,
+            Some(actor::show_actor),
+        );
+    }
     GucRegistry::define_string_guc(
         c"orgscope.reason",
         c"Why this is done, copied into audit rows.",

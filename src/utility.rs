@@ -62,9 +62,12 @@ unsafe extern "C-unwind" fn utility(
         if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
             entry(scope::judge_owners);
         }
-        if tag == pg_sys::NodeTag::T_VariableSetStmt && administration::is_changed() {
+        if tag == pg_sys::NodeTag::T_VariableSetStmt {
             entry(|| {
-                administration::look();
+                lifetime::after_reset(&*node.cast());
+                if administration::is_changed() {
+                    administration::look();
+                }
                 Ok(())
             });
         } else if tag == pg_sys::NodeTag::T_LockStmt {

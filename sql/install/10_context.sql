@@ -16,6 +16,12 @@ CREATE FUNCTION orgscope.set_current_org(org uuid, local boolean DEFAULT true) R
 COMMENT ON FUNCTION orgscope.set_current_org(uuid, boolean) IS
     'set the organization to the end of the transaction, or with local = false of the session; OS004 when it does not exist or is suspended, OS003 when the change is not allowed';
 
+CREATE FUNCTION orgscope.set_org_token(token text) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'orgscope_set_org_token';
+COMMENT ON FUNCTION orgscope.set_org_token(text) IS
+    'set the organization that a signed token names, to the end of the transaction; OS003 when the token is refused, OS004 when the organization does not exist or is suspended';
+
 CREATE FUNCTION orgscope.clear_current_org() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'orgscope_clear_current_org';
 COMMENT ON FUNCTION orgscope.clear_current_org() IS 'end the context; what row security protects is out of reach until one is set';

@@ -10,15 +10,16 @@ use super::queue;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
 use crate::settings::{
-    AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, DRIFT, LEAKPROOF_OPERATORS, NEW_TABLES,
-    REQUIRE_CONTEXT, ordinal,
+    AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, CONTEXT_SOURCE, DRIFT,
+    LEAKPROOF_OPERATORS, NEW_TABLES, REQUIRE_CONTEXT, ordinal,
 };
 use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
 /// Our settings that only a superuser may set, in the order of [`Watched::rules`].
-const RULES: [&CStr; 9] = [
+const RULES: [&CStr; 10] = [
+    c"orgscope.context_source",
     c"orgscope.context_lifetime",
     c"orgscope.context_change",
     c"orgscope.require_context",
@@ -42,6 +43,7 @@ struct Watched {
 impl Watched {
     fn now() -> Self {
         let rules = [
+            ordinal(&CONTEXT_SOURCE),
             ordinal(&CONTEXT_LIFETIME),
             ordinal(&CONTEXT_CHANGE),
             ordinal(&REQUIRE_CONTEXT),

@@ -129,7 +129,9 @@ unsafe fn set(
     if !name.as_deref().is_none_or(is_ours) {
         return;
     }
-    let value = (kind == pg_sys::VariableSetKind::VAR_SET_VALUE)
+    // Keys, which may be secret: whoever reads the record reads the statement's text without them.
+    let shows = name.as_deref().is_none_or(|n| !n.eq_ignore_ascii_case("orgscope.jwks"));
+    let value = (kind == pg_sys::VariableSetKind::VAR_SET_VALUE && shows)
         // SAFETY: only reads the tree, and returns a palloc'd string.
         .then(|| pg::text_of(unsafe { pg_sys::ExtractSetVariableArgs(command) }));
     let detail = json!({ "name": name.as_deref().unwrap_or("all"), "value": value.flatten(), "role": role, "database": database });

@@ -1,8 +1,9 @@
 //! What goes on record: one access, refusal or change, with who, where and why.
 
-use crate::context::{seal, value};
+use crate::context::token::redact;
+use crate::context::{self, seal, value};
 use crate::pg::{self, Backend};
-use crate::settings::{self, ACTOR, REASON};
+use crate::settings::{self, REASON};
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -75,7 +76,7 @@ impl Event {
             organization_id: value::current().map(Uuid::from_bytes),
             table_name,
             operation: operation.map(Into::into),
-            actor: settings::text(&ACTOR),
+            actor: context::actor(),
             login_name,
             session_user_name,
             role_name,
@@ -122,7 +123,11 @@ impl Event {
 pub fn client_statement() -> Option<String> {
     // SAFETY: NULL, or the text of the client's statement.
     let text = pg::text_of(unsafe { pg_sys::debug_query_string })?;
-    Some(if seal::is_secret(&text) { "(not kept: it holds the key of a seal)".into() } else { text })
+    Some(if seal::is_secret(&text) {
+        "(not kept: it holds the key of a seal)".into()
+    } else {
+        redact::redacted(&text).into_owned()
+    })
 }
 
 pub fn is_statement_secret() -> bool {

@@ -18,7 +18,6 @@ use crate::guard::ddl::nodes;
 use crate::guard::row_security_bypassed;
 use crate::pg::{self, Backend, boundary, entry, in_parallel_worker};
 use crate::pg_function;
-use crate::settings::{self, ACTOR};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::GUC_ACTION_SET;
 use std::ffi::c_int;
@@ -207,7 +206,7 @@ pg_function! {
 impl Glass {
     fn entry(&self, operation: &'static str, detail: Option<serde_json::Value>) -> Entry {
         let operation = Some(operation.into());
-        let event = Event { operation, detail, actor: settings::text(&ACTOR), ..self.opened.clone() };
+        let event = Event { operation, detail, actor: crate::context::actor(), ..self.opened.clone() };
         Entry::new(event).about(Some(self.org))
     }
 

@@ -1,7 +1,10 @@
 //! What SQL sees of the context. Declarations are in sql/install/10_context.sql.
 
 use crate::context::available::require_made;
-use crate::context::lifetime::assign;
+use crate::context::lifetime::{TOKEN_SETTING, assign, assign_to};
+use crate::context::signed::{needs_token, watches_token};
+use crate::context::token::Fault;
+use crate::context::token::setting::wipe;
 use crate::context::value::{Org, absence, current, is_session, ready, use_current};
 use crate::error::{Error, Refused};
 use crate::pg::{boundary, entry, raw, uuid_datum};
@@ -9,7 +12,7 @@ use crate::settings::{REQUIRE_CONTEXT, RequireContext};
 use crate::{pg_finfo, pg_function};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::{GUC_ACTION_LOCAL, GUC_ACTION_SET};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use uuid::Uuid;
 
 pg_finfo!(orgscope_current_org);
@@ -74,6 +77,9 @@ pg_function! {
         if !local && !is_session() {
             return Err(Error::ContextRefused(Refused::SessionSetFunction));
         }
+        if needs_token() {
+            return Err(Error::TokenRefused(Fault::Unsigned));
+        }
         require_made(org)?;
         let text = CString::new(Uuid::from_bytes(org).to_string()).unwrap_or_default();
         let action = if local { GUC_ACTION_LOCAL } else { GUC_ACTION_SET };
@@ -83,9 +89,34 @@ pg_function! {
 }
 
 pg_function! {
+    /// `orgscope.set_org_token(token text) → uuid`: verifies a signed token (OS003) and that its organization exists and is
+    /// active (OS004), and sets the context to the end of the transaction.
+    fn orgscope_set_org_token(call) {
+        let text = CString::new(call.text(0).ok_or(Error::NullToken)?).unwrap_or_default();
+        if text.is_empty() {
+            return Err(Error::TokenRefused(Fault::Malformed));
+        }
+        let text = text.into_raw();
+        // SAFETY: made by into_raw. An error leaves it behind, wiped by nobody, as the statement's own copies are.
+        let text = unsafe {
+            boundary(|| assign_to(TOKEN_SETTING, Some(CStr::from_ptr(text)), GUC_ACTION_LOCAL));
+            wipe(text);
+            CString::from_raw(text)
+        };
+        drop(text);
+        let org = current().ok_or(Error::TokenRefused(Fault::Expired))?;
+        require_made(org)?;
+        Ok(Some(uuid_datum(org)))
+    }
+}
+
+pg_function! {
     /// `orgscope.clear_current_org()`: no context until the end of the transaction, or until one is set.
     fn orgscope_clear_current_org(_call) {
         boundary(|| assign(Some(c""), GUC_ACTION_SET));
+        if watches_token() {
+            boundary(|| assign_to(TOKEN_SETTING, Some(c""), GUC_ACTION_SET));
+        }
         Ok(None)
     }
 }

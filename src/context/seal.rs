@@ -11,6 +11,8 @@
 use crate::audit::denied;
 use crate::context::break_glass;
 use crate::context::lifetime::assign;
+use crate::context::signed::is_by_token;
+use crate::context::token::Fault;
 use crate::context::value::{self, Org, absence, is_break_glass, use_current};
 use crate::error::{Error, Refused};
 use crate::pg::{Backend, Call, boundary, in_parallel_worker, raw};
@@ -79,6 +81,10 @@ pg_function! {
 fn place(key: Option<[u8; 32]>) -> Result<(), Error> {
     if is_break_glass() || break_glass::is_open_or_asked() {
         return Err(Error::ContextRefused(Refused::SealBreakGlass));
+    }
+    // It would outlive the token.
+    if is_by_token() {
+        return Err(Error::TokenRefused(Fault::Sealing));
     }
     let org = use_current()?.ok_or_else(|| Error::NoContext { table: None, why: absence() })?;
     SEAL.with(|s| *s = Some(Seal { key, failures: 0 }));

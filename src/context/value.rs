@@ -4,10 +4,12 @@
 
 use crate::context::available;
 use crate::context::break_glass::{self, Verdict};
-use crate::context::lifetime::names_setting;
+use crate::context::lifetime::names;
+use crate::context::signed::needs_token;
+use crate::context::token::Fault;
 use crate::error::{Absent, Error, Refused};
 use crate::pg::{self, Backend, pstrdup};
-use crate::settings::{CONTEXT_CHANGE, ContextChange, Lifetime};
+use crate::settings::{CONTEXT_CHANGE, ContextChange, ContextSource, Lifetime};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use uuid::Uuid;
@@ -16,7 +18,7 @@ pub type Org = [u8; 16];
 
 /// Where a value came from: `lifetime` decides whether it counts.
 #[derive(Clone, Copy, PartialEq)]
-enum Origin {
+pub enum Origin {
     /// Startup packet, ALTER ROLE, ALTER DATABASE; a SET of an earlier transaction, when the library was not there yet.
     Connection,
     /// SET, SET LOCAL, set_config, a function's SET clause.
@@ -27,14 +29,35 @@ enum Origin {
 
 /// What guc.c keeps for us with each value.
 #[derive(Clone, Copy)]
-struct Extra {
-    org: Org,
-    origin: Origin,
+pub struct Extra {
+    /// None: there was a token, and this ends it.
+    pub org: Option<Org>,
+    pub origin: Origin,
+    turn: u64,
+}
+
+/// What a token in its own setting says.
+#[derive(Clone, Copy)]
+pub struct Held {
+    pub org: Org,
+    pub from_connection: bool,
+    pub turn: u64,
 }
 
 pub struct Context {
-    set: Option<Extra>,
+    pub set: Option<Extra>,
+    pub token: Option<Held>,
     lifetime: c_int,
+    pub source: c_int,
+    /// Which of the two settings was set last.
+    turn: u64,
+    /// Why a token of this transaction holds no more.
+    pub ended: Option<Fault>,
+    /// `effective` is a token's.
+    pub by_token: bool,
+    pub token_touched: bool,
+    /// The settings are being defined, over values that PostgreSQL kept until the library was loaded.
+    defining: bool,
     /// `set`, if the lifetime lets it count. None under break-glass, which is asked at each use.
     effective: Option<Org>,
     break_glass: bool,
@@ -55,9 +78,16 @@ pub struct Context {
     stale_placeholder: bool,
 }
 
-static CONTEXT: Backend<Context> = Backend::new(Context {
+pub static CONTEXT: Backend<Context> = Backend::new(Context {
     set: None,
+    token: None,
     lifetime: Lifetime::Transaction as c_int,
+    source: ContextSource::Setting as c_int,
+    turn: 0,
+    ended: None,
+    by_token: false,
+    token_touched: false,
+    defining: false,
     effective: None,
     break_glass: false,
     sealed: None,
@@ -70,17 +100,34 @@ static CONTEXT: Backend<Context> = Backend::new(Context {
 });
 
 impl Context {
-    fn refresh(&mut self) {
+    pub fn refresh(&mut self) {
+        let signed_only = self.is_signed_only();
+        let connection_counts = self.lifetime != Lifetime::Transaction as c_int;
         let counts = |e: &Extra| match e.origin {
-            Origin::Session => true,
-            Origin::Connection => self.lifetime != Lifetime::Transaction as c_int,
+            Origin::Session => !signed_only,
+            Origin::Connection => connection_counts && !signed_only,
             Origin::BreakGlass => false,
         };
-        self.effective = self.sealed.or(self.set.filter(counts).map(|e| e.org));
-        self.break_glass = self.sealed.is_none() && self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
-        let of_session = self.set.filter(|e| e.origin == Origin::Session).map(|e| e.org);
+        let token = self.token.filter(|t| connection_counts || !t.from_connection).filter(|t| !self.supersedes(t));
+        self.by_token = token.is_some() && self.sealed.is_none();
+        let unsealed = token.map(|t| t.org).or(self.set.filter(counts).and_then(|e| e.org));
+        self.effective = self.sealed.or(unsealed);
+        let glass = self.set.is_some_and(|e| e.origin == Origin::BreakGlass);
+        self.break_glass = glass && self.sealed.is_none() && token.is_none();
+        let of_session = self.set.filter(|e| e.origin == Origin::Session).and_then(|e| e.org);
         self.astray = self.sealed.is_some() && self.sealed != of_session;
         self.ready = 0;
+    }
+
+    /// Whether `orgscope.current_org` was set after the token, by the session itself. In a worker it was not: its leader has
+    /// taken a token that is out of force out of the setting.
+    pub fn supersedes(&self, token: &Held) -> bool {
+        !pg::in_parallel_worker() && self.set.is_some_and(|e| e.turn > token.turn && e.origin != Origin::Connection)
+    }
+
+    pub fn next_turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
     }
 }
 
@@ -139,7 +186,12 @@ pub fn look_again() {
 /// Under `context_change = once` this is what keeps a transaction to one organization, however the setting came to
 /// another value: RESET and the end of a function's SET clause run no check hook.
 pub fn use_current() -> Result<Option<Org>, Error> {
-    let Some(org) = current() else { return Ok(None) };
+    let Some(org) = current() else {
+        return match CONTEXT.with(|c| c.refusal()) {
+            Some(fault) => Err(Error::TokenRefused(fault)),
+            None => Ok(None),
+        };
+    };
     if changes_used_org(org) {
         return Err(Error::ContextRefused(Refused::Changed));
     }
@@ -163,7 +215,8 @@ pub fn check_used() -> Result<(), Error> {
 /// Why there is no context, for the error's DETAIL.
 pub fn absence() -> Absent {
     let connection = CONTEXT.with(|c| c.set.is_some_and(|e| e.origin == Origin::Connection));
-    if connection { Absent::FromConnection } else { break_glass::absence().unwrap_or(Absent::Unset) }
+    let unset = if needs_token() { Absent::NoToken } else { Absent::Unset };
+    if connection { Absent::FromConnection } else { break_glass::absence().unwrap_or(unset) }
 }
 
 /// Whether a value may outlive its transaction.
@@ -188,6 +241,8 @@ pub fn leaves_value() -> bool {
 
 pub fn end_transaction() {
     CONTEXT.with(|c| {
+        c.ended = None;
+        c.token_touched = false;
         c.used = None;
         c.ready = 0;
         c.touched = false;
@@ -207,7 +262,12 @@ pub unsafe extern "C-unwind" fn check_current_org(
     let session = source >= pg_sys::GucSource::PGC_S_INTERACTIVE;
     CONTEXT.with(|c| c.touched |= session);
     if text.is_empty() {
-        return !(session && is_sealed_against(None)) || refuse(&Error::ContextRefused(Refused::Sealed));
+        if session && is_sealed_against(None) {
+            return refuse(&Error::ContextRefused(Refused::Sealed));
+        }
+        let ends_token = session && CONTEXT.with(|c| c.token.is_some());
+        // SAFETY: guc.c's place for it.
+        return !ends_token || unsafe { keep(None, Origin::Session, extra) };
     }
     let Some(org) = text.to_str().ok().and_then(|t| Uuid::try_parse(t).ok()) else {
         return refuse_text("The value is not a uuid.");
@@ -219,33 +279,43 @@ pub unsafe extern "C-unwind" fn check_current_org(
     if session && is_sealed_against(Some(org)) {
         return refuse(&Error::ContextRefused(Refused::Sealed));
     }
-    let stale = CONTEXT.with(|c| c.stale_placeholder);
+    let stale = is_stale();
     let origin = match break_glass::judge(org) {
         Verdict::Kept => Origin::BreakGlass,
+        _ if session && needs_token() && !pg::in_parallel_worker() => {
+            return refuse(&Error::TokenRefused(Fault::Unsigned));
+        }
         Verdict::Refused if session => return refuse(&Error::ContextRefused(Refused::BreakGlass)),
         _ if session && changes_used_org(org) => return refuse(&Error::ContextRefused(Refused::Changed)),
         _ if session && !stale => Origin::Session,
         _ => Origin::Connection,
     };
+    // SAFETY: guc.c's place for it.
+    unsafe { keep(Some(org), origin, extra) }
+}
+
+/// SAFETY: guc.c's place for an extra.
+unsafe fn keep(org: Option<Org>, origin: Origin, extra: *mut *mut c_void) -> bool {
     let copy = pg::guc_alloc(size_of::<Extra>()).cast::<Extra>();
     if copy.is_null() {
         return false;
     }
+    let turn = CONTEXT.with(Context::next_turn);
     // SAFETY: memory for one Extra; guc.c takes it over and frees it with the value.
     unsafe {
-        copy.write(Extra { org, origin });
+        copy.write(Extra { org, origin, turn });
         *extra = copy.cast();
     }
     true
 }
 
 /// Whether a seal forbids the value. A worker has none: it takes over its leader's value.
-fn is_sealed_against(org: Option<Org>) -> bool {
+pub fn is_sealed_against(org: Option<Org>) -> bool {
     sealed().is_some_and(|sealed| org != Some(sealed))
 }
 
 /// What `context_change = once` forbids. A worker takes over its leader's value; only the leader judges.
-fn changes_used_org(org: Org) -> bool {
+pub fn changes_used_org(org: Org) -> bool {
     CONTEXT.with(|c| c.used.is_some_and(|used| used != org))
         && CONTEXT_CHANGE.get() == ContextChange::Once
         && !pg::in_parallel_worker()
@@ -262,7 +332,8 @@ fn refuse_text(detail: &str) -> bool {
     false
 }
 
-fn refuse(error: &Error) -> bool {
+/// For a check hook: what guc.c will raise.
+pub fn refuse(error: &Error) -> bool {
     let report = error.report();
     // SAFETY: as in refuse_text.
     unsafe {
@@ -276,13 +347,23 @@ fn refuse(error: &Error) -> bool {
 
 /// Runs `define` so that a value which was SET before the library was loaded, in an earlier transaction, does not count:
 /// PostgreSQL assigns it again as if it were new. One of the current transaction is on the setting's stack, and counts.
-pub fn define_over_placeholder(define: impl FnOnce()) {
+pub fn define_over_placeholder(name: &CStr, define: impl FnOnce()) {
     // SAFETY: a plain global.
     let stale = unsafe { !pg_sys::process_shared_preload_libraries_in_progress }
-        && pg::settings().any(|setting| names_setting(setting.name) && setting.stack.is_null());
-    CONTEXT.with(|c| c.stale_placeholder = stale);
+        && pg::settings().any(|setting| names(setting.name, name) && setting.stack.is_null());
+    CONTEXT.with(|c| (c.stale_placeholder, c.defining) = (stale, true));
     define();
-    CONTEXT.with(|c| c.stale_placeholder = false);
+    CONTEXT.with(|c| (c.stale_placeholder, c.defining) = (false, false));
+}
+
+/// Whether the value being checked is one of an earlier transaction, from before the library was loaded.
+pub fn is_stale() -> bool {
+    CONTEXT.with(|c| c.stale_placeholder)
+}
+
+/// Whether an error would stop the library half-way: settings are being defined, over values that were there before.
+pub fn is_defining() -> bool {
+    CONTEXT.with(|c| c.defining)
 }
 
 /// Must not fail: runs on SET, RESET, rollback and when a parallel worker starts.

@@ -2,10 +2,10 @@
 
 use super::statement;
 use crate::audit::writes::qualified;
+use crate::context;
 use crate::error::Error;
 use crate::pg::{self, text_datum};
 use crate::pg_function;
-use crate::settings::{self, ACTOR};
 use crate::trigger::{Event, Shape, Trigger};
 use pgrx::pg_sys;
 
@@ -32,7 +32,7 @@ fn arguments(t: &Trigger) -> [Option<pg_sys::Datum>; 7] {
         [
             Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
             Some(pg_sys::Datum::from(pg_sys::GetCurrentStatementStartTimestamp())),
-            settings::text(&ACTOR).as_deref().map(text_datum),
+            context::actor().as_deref().map(text_datum),
             role(pg_sys::GetAuthenticatedUserId()),
             role(pg_sys::GetUserId()),
             Some(pg_sys::Datum::from(pg_sys::GetTopFullTransactionId().value)),

@@ -49,6 +49,26 @@ pub fn pstrdup(text: &str) -> *mut c_char {
     unsafe { pg_sys::pstrdup(text.as_ptr()) }
 }
 
+/// The same in a given memory context.
+///
+/// # Safety
+/// The context is a live one.
+pub unsafe fn pstrdup_in(context: pg_sys::MemoryContext, text: &str) -> *mut c_char {
+    let text = text.split('\0').next().unwrap_or_default();
+    // SAFETY: memory for the text and its end, or an error.
+    unsafe { copy_to(raw::MemoryContextAlloc(context, text.len() + 1), text) }
+}
+
+/// SAFETY: room for the text and its end.
+unsafe fn copy_to(memory: *mut u8, text: &str) -> *mut c_char {
+    // SAFETY: the caller's.
+    unsafe {
+        memory.copy_from_nonoverlapping(text.as_ptr(), text.len());
+        memory.add(text.len()).write(0);
+    }
+    memory.cast()
+}
+
 /// Text of a C string that may be NULL or in another encoding than UTF-8.
 pub fn text_of(pointer: *const c_char) -> Option<String> {
     // SAFETY: PostgreSQL's C strings are NUL-terminated and live at least as long as the calling statement.
@@ -84,6 +104,28 @@ pub fn guc_alloc(size: usize) -> *mut c_void {
         #[cfg(not(feature = "pg15"))]
         return pg_sys::guc_malloc(pgrx::PgLogLevel::LOG as std::ffi::c_int, size);
     }
+}
+
+/// Puts another text in the place of the value that a check hook was given. False without memory.
+///
+/// # Safety
+/// guc.c's own pointer to a value, as the check hook has it.
+pub unsafe fn guc_replace(value: *mut *mut c_char, text: &str) -> bool {
+    let memory = guc_alloc(text.len() + 1).cast::<u8>();
+    if memory.is_null() {
+        return false;
+    }
+    // SAFETY: guc.c allocated the value as guc_alloc() does, and takes over the other; free() takes NULL.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        raw::free((*value).cast());
+        #[cfg(not(feature = "pg15"))]
+        if !(*value).is_null() {
+            pg_sys::guc_free((*value).cast());
+        }
+        *value = copy_to(memory, text);
+    }
+    true
 }
 
 /// Every setting this backend knows, placeholders among them.

@@ -167,4 +167,5 @@ unsafe extern "C" {
 #[cfg(feature = "pg15")]
 unsafe extern "C" {
     pub fn malloc(size: usize) -> *mut c_void;
+    pub fn free(memory: *mut c_void);
 }

@@ -7,8 +7,9 @@ use super::link::{Chain, Organization};
 use super::{list, seal, uuid_text, verify};
 use crate::audit::event::client_statement;
 use crate::audit::{immutable, partitions, writes::note_own};
+use crate::context;
 use crate::error::Error;
-use crate::settings::{self, ACTOR, REASON};
+use crate::settings::{self, REASON};
 use crate::{pg, spi};
 use pgrx::pg_sys;
 use serde_json::Value;
@@ -27,7 +28,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
     // SAFETY: this backend's own identity.
     let (login, role) = unsafe { (pg_sys::GetAuthenticatedUserId(), pg_sys::GetUserId()) };
     let (login, role, statement) = (pg::role_name(login), pg::role_name(role), client_statement());
-    let (actor, reason) = (settings::text(&ACTOR), settings::text(&REASON));
+    let (actor, reason) = (context::actor(), settings::text(&REASON));
     // What is not sealed would stay; what is sealed now has its anchor in the log before it goes.
     seal::seal()?;
     Ok(pg::as_superuser(|| {

@@ -1,0 +1,181 @@
+//! How long a token is in force: looked at when a statement begins and when a cursor goes on, by the clock and not by the
+//! time of the client's message, so that a loop in a procedure has no end of its own.
+//!
+//! The hooks are set by a session's first token: no other session pays for them. What holds no more is taken out of the
+//! setting, whose value parallel workers believe.
+
+use super::fault::Fault;
+use super::judge::{configured_at, stands};
+use super::setting::{TOKEN, Token};
+use crate::audit::registry;
+use crate::context::lifetime::{SETTING, TOKEN_SETTING, assign_to};
+use crate::context::{signed, value};
+use crate::error::Error;
+use crate::guard::ddl::nodes;
+use crate::guard::row_security_bypassed;
+use crate::pg::{self, Backend, boundary, entry, raw};
+use pgrx::pg_sys;
+use pgrx::pg_sys::GucAction::GUC_ACTION_SET;
+use std::ffi::c_int;
+
+static IS_SET: Backend<bool> = Backend::new(false);
+/// Tokens with an id that this transaction has used.
+static USED: Backend<Vec<[u8; 32]>> = Backend::new(Vec::new());
+
+static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
+static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
+
+pub fn has_used(id: &[u8; 32]) -> bool {
+    USED.with(|used| used.contains(id))
+}
+
+pub fn note_used(id: [u8; 32]) {
+    USED.with(|used| used.push(id));
+}
+
+pub fn end_transaction() {
+    USED.with(Vec::clear);
+}
+
+/// A worker's statements are its leader's.
+pub fn watch() {
+    if pg::in_parallel_worker() || IS_SET.with(|is_set| std::mem::replace(is_set, true)) {
+        return;
+    }
+    // SAFETY: once per backend; hooks are plain pointers, read anew at each call, and the ones found are called by ours.
+    unsafe {
+        NEXT_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        NEXT_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(executor_run);
+    }
+}
+
+unsafe extern "C-unwind" {
+    #[link_name = "standard_ExecutorStart"]
+    fn standard_start(query: *mut pg_sys::QueryDesc, flags: c_int);
+    #[cfg(not(feature = "pg18"))]
+    #[link_name = "standard_ExecutorRun"]
+    fn standard_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64, once: bool);
+    #[cfg(feature = "pg18")]
+    #[link_name = "standard_ExecutorRun"]
+    fn standard_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
+}
+
+/// Plain frame.
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        if signed::watches_token() {
+            entry(|| {
+                look();
+                Ok(())
+            });
+        }
+        match NEXT_START {
+            Some(next) => next(query, flags),
+            None => standard_start(query, flags),
+        }
+    }
+}
+
+/// Plain frame.
+#[cfg(not(feature = "pg18"))]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        if signed::watches_token() {
+            entry(|| go_on(query));
+        }
+        match NEXT_RUN {
+            Some(next) => next(query, direction, count, once),
+            None => standard_run(query, direction, count, once),
+        }
+    }
+}
+
+/// Plain frame.
+#[cfg(feature = "pg18")]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+) {
+    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
+    unsafe {
+        if signed::watches_token() {
+            entry(|| go_on(query));
+        }
+        match NEXT_RUN {
+            Some(next) => next(query, direction, count),
+            None => standard_run(query, direction, count),
+        }
+    }
+}
+
+/// Takes out of the setting what holds no more. Not while parallel workers run: the statement that launched them has been
+/// here before.
+fn look() {
+    // SAFETY: reads the state of the transaction.
+    if pg::in_parallel_worker() || unsafe { pg_sys::IsInParallelMode() } {
+        return;
+    }
+    let Some(token) = TOKEN.with(|t| *t) else { return };
+    let fault = lost(&token);
+    if fault.is_none() && !signed::is_superseded(&token.held) {
+        return;
+    }
+    boundary(|| assign_to(TOKEN_SETTING, Some(c""), GUC_ACTION_SET));
+    if let Some(fault) = fault {
+        if signed::has_plain_value() {
+            boundary(|| assign_to(SETTING, Some(c""), GUC_ACTION_SET));
+        }
+        signed::end_token(fault);
+    }
+}
+
+fn lost(token: &Token) -> Option<Fault> {
+    // SAFETY: reads the clock and backend-local state. The outer user is the role of SET ROLE, whatever definer function
+    // runs.
+    let (now, role) = unsafe { (pg_sys::GetCurrentTimestamp(), raw::GetOuterUserId()) };
+    if token.expires <= now {
+        return Some(Fault::Expired);
+    }
+    if token.role.is_some_and(|bound| bound != role) {
+        return Some(Fault::Role);
+    }
+    if token.seen == configured_at() {
+        return None;
+    }
+    if !stands(token) {
+        return Some(Fault::Revoked);
+    }
+    TOKEN.with(|t| t.iter_mut().for_each(|t| t.seen = configured_at()));
+    None
+}
+
+/// A statement goes on that may have begun under a token which has ended since, and may have asked for the context then.
+fn go_on(query: *mut pg_sys::QueryDesc) -> Result<(), Error> {
+    look();
+    match signed::ended() {
+        // SAFETY: the executor's own description of a statement that has been started.
+        Some(fault) if value::current().is_none() && unsafe { reads_scoped((*query).plannedstmt) } => {
+            Err(Error::TokenRefused(fault))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// SAFETY: a planned statement.
+unsafe fn reads_scoped(planned: *mut pg_sys::PlannedStmt) -> bool {
+    // SAFETY: the planner's list of range table entries.
+    nodes::<pg_sys::RangeTblEntry>(unsafe { (*planned).rtable }).any(|entry| unsafe {
+        let table = (*entry).relid;
+        (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && registry::has(table) && !row_security_bypassed(table)
+    })
+}
