@@ -133,8 +133,8 @@ fn what_cannot_be_refused_has_no_effect() {
     begin(&mut app, A);
     run(&mut app, "SELECT orgscope.seal_context(); SELECT set_config('orgscope.current_org', NULL, false)");
     look(&mut app);
-    let both = format!("SELECT set_config('orgscope.current_org', NULL, true), count(*) FROM ticket");
-    assert_eq!(one(&mut app, &both), "|2");
+    let both = "SELECT set_config('orgscope.current_org', NULL, true), count(*) FROM ticket";
+    assert_eq!(one(&mut app, both), "|2");
     look(&mut app);
     run(&mut app, "COMMIT");
     // A savepoint from before the context, and from before the seal.
