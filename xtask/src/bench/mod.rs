@@ -17,7 +17,7 @@ mod variant;
 use anyhow::Result;
 use orgscope_cluster::{Cluster, Options as ClusterOptions};
 
-use crate::{pgrx, setup, step};
+use crate::{pgrx, project, setup, step};
 use case::CASES;
 use measure::Bench;
 use report::Results;
@@ -49,6 +49,9 @@ pub struct Options {
     /// Instead: what COPY FROM into a scoped table costs, beside INSERTs and a plain table
     #[arg(long, conflicts_with_all = ["case", "scoping", "history", "audit", "search"])]
     copy: bool,
+    /// Instead: what a signed token costs a transaction, beside a plain context
+    #[arg(long, conflicts_with_all = ["case", "scoping", "history", "audit", "search", "copy"])]
+    token: bool,
 }
 
 /// How much is measured.
@@ -75,6 +78,13 @@ pub fn run(options: &Options) -> Result<()> {
     let scale = Scale::of(options);
     if !options.scoping {
         machine::use_one_core()?;
+    }
+    if options.token {
+        let mut bench = project::cargo();
+        bench.args(["bench", "--quiet", "--package", "orgscope-cluster", "--bench", "token"]);
+        let finished = step::run("bench-token", "transactions with tokens", &mut bench)?.required()?;
+        println!("{}", finished.output()?);
+        return Ok(());
     }
     let start = |base: ClusterOptions| step::work("start a cluster", || Cluster::start(&configuration(base)));
     let cluster = start(ClusterOptions::default())?;
