@@ -309,7 +309,7 @@ impl Error {
             ),
             Self::CopyFreeze => report(
                 "0A000",
-                "COPY FREEZE is not supported under row security",
+                "cannot use COPY FREEZE under row security",
                 "Frozen rows are seen by every transaction at once, and the rows of a scoped table are written by an INSERT.",
                 "Leave out FREEZE.",
             ),

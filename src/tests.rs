@@ -84,13 +84,6 @@ mod tests {
     }
 
     #[pg_test]
-    fn asking_takes_no_transaction_id() {
-        text(&format!("SELECT set_config('orgscope.current_org', '{ACME}', true)"));
-        let xid = "SELECT concat(orgscope.require_org() IS NULL, pg_current_xact_id_if_assigned())";
-        assert_eq!(text(xid).as_deref(), Some("f"));
-    }
-
-    #[pg_test]
     fn ids_are_version_seven_and_grow() {
         let ordered = "SELECT bool_and(a < b AND substr(a::text, 15, 1) = '7')::text
                        FROM (SELECT id AS a, lead(id) OVER (ORDER BY n) AS b

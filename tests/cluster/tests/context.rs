@@ -299,3 +299,12 @@ fn require_context_says_which_statements_fail() {
         refused(&mut world.app(), "42501", &format!("SET orgscope.require_context = '{value}'"));
     }
 }
+
+#[test]
+fn asking_takes_no_transaction_id() {
+    let world = World::new("no_xid");
+    let mut app = world.app();
+    begin(&mut app, A);
+    let xid = "SELECT concat(orgscope.require_org() IS NULL, pg_current_xact_id_if_assigned())";
+    assert_eq!(one(&mut app, xid), "f");
+}
