@@ -17,7 +17,9 @@ mod since_17 {
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 mod since_17 {
     use super::super::raw;
-    use crate::pg::{raw as pg_raw, sqlstate};
+    use crate::pg::raw as pg_raw;
+    #[cfg(feature = "pg18")]
+    use crate::pg::sqlstate;
     use pgrx::pg_sys;
     use std::ffi::{CStr, c_char, c_int, c_void};
 
