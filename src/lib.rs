@@ -9,6 +9,8 @@ mod audit;
 mod context;
 mod copy;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod history;
 mod leakproof;

@@ -22,7 +22,6 @@ struct Read {
 static READS: Backend<Vec<Read>> = Backend::new(Vec::new());
 static IS_SET: Backend<bool> = Backend::new(false);
 
-static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 static mut NEXT_END: pg_sys::ExecutorEnd_hook_type = None;
 
 /// A read that is on record already and is about to run.
@@ -38,11 +37,10 @@ fn set_hooks() {
     if IS_SET.with(|is_set| std::mem::replace(is_set, true)) {
         return;
     }
-    // SAFETY: once per backend; hooks are plain pointers, read anew at each call, and the ones found are called by ours. The
+    pg::add_steps(runs, Some(ran));
+    // SAFETY: once per backend; a hook is a plain pointer, read anew at each call, and the one found is called by ours. The
     // callbacks live as long as the library.
     unsafe {
-        NEXT_RUN = pg_sys::ExecutorRun_hook;
-        pg_sys::ExecutorRun_hook = Some(executor_run);
         NEXT_END = pg_sys::ExecutorEnd_hook;
         pg_sys::ExecutorEnd_hook = Some(executor_end);
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
@@ -51,51 +49,8 @@ fn set_hooks() {
 }
 
 unsafe extern "C-unwind" {
-    #[cfg(not(feature = "pg18"))]
-    #[link_name = "standard_ExecutorRun"]
-    fn standard_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64, once: bool);
-    #[cfg(feature = "pg18")]
-    #[link_name = "standard_ExecutorRun"]
-    fn standard_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
     #[link_name = "standard_ExecutorEnd"]
     fn standard_end(query: *mut pg_sys::QueryDesc);
-}
-
-/// Plain frame.
-#[cfg(not(feature = "pg18"))]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-    once: bool,
-) {
-    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
-    unsafe {
-        runs(query);
-        match NEXT_RUN {
-            Some(next) => next(query, direction, count, once),
-            None => standard_run(query, direction, count, once),
-        }
-        ran(query);
-    }
-}
-
-/// Plain frame.
-#[cfg(feature = "pg18")]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-) {
-    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
-    unsafe {
-        runs(query);
-        match NEXT_RUN {
-            Some(next) => next(query, direction, count),
-            None => standard_run(query, direction, count),
-        }
-        ran(query);
-    }
 }
 
 /// Plain frame.

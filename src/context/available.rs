@@ -8,6 +8,7 @@
 use crate::context::value::{self, Org};
 use crate::error::Error;
 use crate::guard::is_apply_worker;
+use crate::pg::shared::{Part, add_part};
 use crate::pg::{self, Backend, boundary, raw};
 use pgrx::pg_sys;
 use std::collections::BTreeSet;
@@ -48,50 +49,33 @@ static KNOWN: Backend<Known> = Backend::new(Known {
     table: pg_sys::InvalidOid,
 });
 
-static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
-static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
-
 pub fn init() {
-    // SAFETY: _PG_init runs once per process; shared memory can be asked for only while libraries are preloaded. The
-    // callbacks are functions that live as long as the library.
+    // SAFETY: _PG_init runs once per process; the callbacks are functions that live as long as the library.
     unsafe {
         pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
         pg_sys::CacheRegisterRelcacheCallback(Some(at_invalidation), pg_sys::Datum::null());
-        if pg_sys::process_shared_preload_libraries_in_progress {
-            NEXT_REQUEST = pg_sys::shmem_request_hook;
-            pg_sys::shmem_request_hook = Some(request);
-            NEXT_STARTUP = pg_sys::shmem_startup_hook;
-            pg_sys::shmem_startup_hook = Some(startup);
-        }
     }
+    add_part(Part { request, attach });
 }
 
-/// Plain frame.
-unsafe extern "C-unwind" fn request() {
-    // SAFETY: PostgreSQL calls this hook at the one moment at which the request is allowed.
-    unsafe {
-        if let Some(next) = NEXT_REQUEST {
-            next();
-        }
-        pg_sys::RequestAddinShmemSpace(size_of::<AtomicU64>());
-    }
+unsafe fn request() {
+    // SAFETY: at the moment of requests.
+    unsafe { pg_sys::RequestAddinShmemSpace(size_of::<AtomicU64>()) }
 }
 
-/// Plain frame. Again after a crash of the server, when every backend is new.
-unsafe extern "C-unwind" fn startup() {
-    // SAFETY: as the hook found; the memory was requested, and no other process runs yet.
-    unsafe {
-        if let Some(next) = NEXT_STARTUP {
-            next();
-        }
-        let mut found = false;
+/// After a crash of the server every backend is new.
+fn attach() {
+    let mut found = false;
+    // SAFETY: the memory was requested, and no other process runs yet.
+    let counter = unsafe {
         let counter = pg_sys::ShmemInitStruct(NAME.as_ptr(), size_of::<AtomicU64>(), &mut found).cast::<AtomicU64>();
         if !found {
             counter.write(AtomicU64::new(FIRST));
         }
-        COUNTER.with(|c| *c = counter);
-    }
+        counter
+    };
+    COUNTER.with(|c| *c = counter);
 }
 
 /// What the memory of every backend is compared with. Never 0.

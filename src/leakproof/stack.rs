@@ -7,7 +7,7 @@
 
 use crate::error::Error;
 use crate::guard::ddl::nodes;
-use crate::pg::{Backend, entry, raw};
+use crate::pg::{self, Backend, entry, raw};
 use pgrx::pg_sys;
 use std::ffi::c_int;
 use std::ptr::null_mut;
@@ -22,8 +22,6 @@ pub const MOST_TABLES: usize = 40;
 
 /// The twins that this backend's plans have.
 static USED: Backend<Vec<pg_sys::Oid>> = Backend::new(Vec::new());
-
-static mut NEXT: pg_sys::ExecutorRun_hook_type = None;
 
 /// Whether that much is left.
 pub fn has_room() -> bool {
@@ -50,11 +48,7 @@ pub fn watch(twin: pg_sys::Oid) {
         is_first
     });
     if is_first {
-        // SAFETY: once per backend; hooks are plain pointers, and the one found is called after ours.
-        unsafe {
-            NEXT = pg_sys::ExecutorRun_hook;
-            pg_sys::ExecutorRun_hook = Some(executor_run);
-        }
+        pg::add_steps(check, None);
     }
 }
 
@@ -80,48 +74,4 @@ unsafe fn has_twins(plan: &pg_sys::PlannedStmt) -> bool {
     // SAFETY: a list of such nodes.
     nodes::<pg_sys::PlanInvalItem>(plan.invalItems)
         .any(|item| unsafe { (*item).cacheId == FUNCTIONS && hashes.contains(&(*item).hashValue) })
-}
-
-unsafe extern "C-unwind" {
-    #[cfg(not(feature = "pg18"))]
-    #[link_name = "standard_ExecutorRun"]
-    fn standard(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64, once: bool);
-    #[cfg(feature = "pg18")]
-    #[link_name = "standard_ExecutorRun"]
-    fn standard(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
-}
-
-/// Plain frame.
-#[cfg(not(feature = "pg18"))]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-    once: bool,
-) {
-    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
-    unsafe {
-        check(query);
-        match NEXT {
-            Some(next) => next(query, direction, count, once),
-            None => standard(query, direction, count, once),
-        }
-    }
-}
-
-/// Plain frame.
-#[cfg(feature = "pg18")]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-) {
-    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
-    unsafe {
-        check(query);
-        match NEXT {
-            Some(next) => next(query, direction, count),
-            None => standard(query, direction, count),
-        }
-    }
 }

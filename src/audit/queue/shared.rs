@@ -6,13 +6,12 @@
 use super::kind::ByKind;
 use super::memory::{self, Pushed, Queue};
 use crate::audit::event::Counts;
-use crate::pg::{Backend, entry};
+use crate::pg::Backend;
+use crate::pg::shared::{Part, add_part, renew_file};
 use crate::settings::AUDIT_QUEUE;
 use memmap2::MmapMut;
 use pgrx::pg_sys;
-use std::fs::{self, File};
 use std::io;
-use std::path::Path;
 
 /// Left out of base backups, as all of its folder is: a standby has its own events.
 const FILE: &str = "pg_stat_tmp/orgscope.queue";
@@ -48,46 +47,16 @@ struct Shared {
 static SHARED: Backend<Shared> =
     Backend::new(Shared { map: None, control: std::ptr::null_mut(), lock: std::ptr::null_mut() });
 
-static mut NEXT_REQUEST: pg_sys::shmem_request_hook_type = None;
-static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
-
 pub fn init() {
-    // SAFETY: _PG_init runs once per process; shared memory can be asked for only while libraries are preloaded.
-    unsafe {
-        if !pg_sys::process_shared_preload_libraries_in_progress {
-            return;
-        }
-        NEXT_REQUEST = pg_sys::shmem_request_hook;
-        pg_sys::shmem_request_hook = Some(request);
-        NEXT_STARTUP = pg_sys::shmem_startup_hook;
-        pg_sys::shmem_startup_hook = Some(startup);
-    }
+    add_part(Part { request, attach });
 }
 
-/// Plain frame.
-unsafe extern "C-unwind" fn request() {
-    // SAFETY: PostgreSQL calls this hook at the one moment at which the two requests are allowed.
+unsafe fn request() {
+    // SAFETY: at the moment of requests.
     unsafe {
-        if let Some(next) = NEXT_REQUEST {
-            next();
-        }
         pg_sys::RequestAddinShmemSpace(size_of::<Control>());
         pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), 1);
     }
-}
-
-/// Plain frame. Again after a crash of the server.
-unsafe extern "C-unwind" fn startup() {
-    // SAFETY: as the hook found.
-    unsafe {
-        if let Some(next) = NEXT_STARTUP {
-            next();
-        }
-    }
-    entry(|| {
-        attach();
-        Ok(())
-    });
 }
 
 fn attach() {
@@ -111,30 +80,20 @@ fn attach() {
     SHARED.with(|shared| *shared = Shared { map, control, lock });
 }
 
-/// Makes the file anew, with what waits in the one that is there. The old one is replaced when the new one is whole.
+/// With what waits in the file that is there.
 fn map(places: usize) -> io::Result<MmapMut> {
-    let new = format!("{FILE}.new");
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&new)?;
-    let length = memory::size(places);
-    // Written, not left out: a disk that is full is found now, and not when a page is touched.
-    io::copy(&mut io::Read::take(io::repeat(0), length as u64), &mut &file)?;
-    // SAFETY: nobody else writes this server's files.
-    let mut map = unsafe { MmapMut::map_mut(&file)? };
-    // SAFETY: a mapping begins at a page; it is ours alone until other processes are started.
-    let queue = unsafe { Queue::create(map.as_mut_ptr(), map.len(), places) };
-    if let (Some(mut queue), Ok(mut old)) = (queue, fs::read(FILE).map(aligned)) {
-        let length = old.len() * 8;
-        // SAFETY: this process's own copy, aligned to 8.
-        if let Some(old) = unsafe { Queue::open(old.as_mut_ptr().cast(), length) } {
-            queue.adopt(&old);
+    renew_file(FILE, memory::size(places), |map, old| {
+        // SAFETY: a mapping begins at a page; it is ours alone until other processes are started. The old one is this
+        // process's own copy, aligned to 8.
+        unsafe {
+            let new = Queue::create(map.as_mut_ptr(), map.len(), places);
+            if let (Some(mut new), Some(mut old)) = (new, old)
+                && let Some(old) = Queue::open(old.as_mut_ptr().cast(), old.len() * 8)
+            {
+                new.adopt(&old);
+            }
         }
-    }
-    fs::rename(&new, Path::new(FILE))?;
-    Ok(map)
-}
-
-fn aligned(bytes: Vec<u8>) -> Vec<u64> {
-    bytes.chunks_exact(8).map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default())).collect()
+    })
 }
 
 /// Whether the library was preloaded, and the file could be mapped.

@@ -23,7 +23,6 @@ static IS_SET: Backend<bool> = Backend::new(false);
 static USED: Backend<Vec<[u8; 32]>> = Backend::new(Vec::new());
 
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
-static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
 
 pub fn has_used(id: &[u8; 32]) -> bool {
     USED.with(|used| used.contains(id))
@@ -42,24 +41,17 @@ pub fn watch() {
     if pg::in_parallel_worker() || IS_SET.with(|is_set| std::mem::replace(is_set, true)) {
         return;
     }
-    // SAFETY: once per backend; hooks are plain pointers, read anew at each call, and the ones found are called by ours.
+    pg::add_steps(executor_run, None);
+    // SAFETY: once per backend; a hook is a plain pointer, read anew at each call, and the one found is called by ours.
     unsafe {
         NEXT_START = pg_sys::ExecutorStart_hook;
         pg_sys::ExecutorStart_hook = Some(executor_start);
-        NEXT_RUN = pg_sys::ExecutorRun_hook;
-        pg_sys::ExecutorRun_hook = Some(executor_run);
     }
 }
 
 unsafe extern "C-unwind" {
     #[link_name = "standard_ExecutorStart"]
     fn standard_start(query: *mut pg_sys::QueryDesc, flags: c_int);
-    #[cfg(not(feature = "pg18"))]
-    #[link_name = "standard_ExecutorRun"]
-    fn standard_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64, once: bool);
-    #[cfg(feature = "pg18")]
-    #[link_name = "standard_ExecutorRun"]
-    fn standard_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64);
 }
 
 /// Plain frame.
@@ -80,41 +72,9 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 }
 
 /// Plain frame.
-#[cfg(not(feature = "pg18"))]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-    once: bool,
-) {
-    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
-    unsafe {
-        if signed::watches_token() {
-            entry(|| go_on(query));
-        }
-        match NEXT_RUN {
-            Some(next) => next(query, direction, count, once),
-            None => standard_run(query, direction, count, once),
-        }
-    }
-}
-
-/// Plain frame.
-#[cfg(feature = "pg18")]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-) {
-    // SAFETY: the arguments are PostgreSQL's and passed on as they came.
-    unsafe {
-        if signed::watches_token() {
-            entry(|| go_on(query));
-        }
-        match NEXT_RUN {
-            Some(next) => next(query, direction, count),
-            None => standard_run(query, direction, count),
-        }
+unsafe fn executor_run(query: *mut pg_sys::QueryDesc) {
+    if signed::watches_token() {
+        entry(|| go_on(query));
     }
 }
 

@@ -75,10 +75,15 @@ fn key(value: &Value) -> Result<Option<Key>, &'static str> {
         Algorithm::RS256 => rsa(jwk)?,
         Algorithm::ES256 => {
             let point = [vec![4], bytes(jwk, "x", 32)?, bytes(jwk, "y", 32)?].concat();
+            p256::PublicKey::from_sec1_bytes(&point).map_err(|_| "is not a point on its curve")?;
             (DecodingKey::from_ec_der(&point), point)
         }
         Algorithm::EdDSA => {
             let point = bytes(jwk, "x", 32)?;
+            let key = ed25519_dalek::VerifyingKey::try_from(point.as_slice());
+            if key.map_err(|_| "is not a point on its curve")?.is_weak() {
+                return Err("is one of the few for which everybody can sign");
+            }
             (DecodingKey::from_ed_der(&point), point)
         }
         _ => {
