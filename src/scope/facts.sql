@@ -126,7 +126,10 @@ SELECT jsonb_agg(jsonb_build_object(
     -- PostgreSQL names what it makes for a partition, but for what a key of its own needs.
     'taken_names', CASE WHEN c.relispartition AND NOT own_keys.present THEN '[]' ELSE COALESCE((
         SELECT jsonb_agg(name) FROM (
-            SELECT relname AS name FROM pg_class WHERE relnamespace = n.oid AND left(relname, 20) = left(c.relname, 20)
+            SELECT other.relname AS name FROM pg_class other
+            WHERE other.relnamespace = n.oid AND starts_with(other.relname::text, left(c.relname::text,
+                -- At least 28 bytes of a table's name stay in a generated one.
+                CASE WHEN octet_length(c.relname::text) = length(c.relname::text) THEN 28 ELSE 7 END))
             UNION SELECT conname FROM pg_constraint WHERE conrelid = c.oid) names), '[]') END,
     'registered', CASE WHEN s.schema_name IS NOT NULL THEN
         jsonb_build_object('column_name', s.column_name, 'options', s.options, 'original', s.original, 'history', s.history) END,

@@ -176,3 +176,15 @@ CREATE POLICY team ON code FOR SELECT USING (label <> 'hidden');
 SELECT kind, sql FROM orgscope.plan_org_scoping('code') WHERE kind IN ('unique', 'policy', 'index');
 SELECT kind, sql FROM orgscope.plan_org_scoping('code', options => '{"unique": "keep", "index": "none"}') WHERE kind IN ('unique', 'index');
 DROP TABLE code_use, code;
+
+-- A name that is taken already, as after two tables were swapped by renaming.
+CREATE TABLE swap (id int PRIMARY KEY);
+SELECT count(*) > 0 AS enabled FROM orgscope.enable_org_scoping('swap');
+ALTER TABLE swap RENAME TO swap_old;
+CREATE TABLE swap (id int PRIMARY KEY);
+SELECT count(*) > 0 AS enabled FROM orgscope.enable_org_scoping('swap');
+SELECT c.relname AS table, i.relname AS index FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class c ON c.oid = indrelid
+WHERE c.relname LIKE 'swap%' ORDER BY 1, 2;
+SELECT count(*) > 0 AS undone FROM orgscope.disable_org_scoping('swap');
+SELECT count(*) > 0 AS undone FROM orgscope.disable_org_scoping('swap_old');
+DROP TABLE swap, swap_old;
