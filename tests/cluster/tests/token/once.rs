@@ -74,6 +74,23 @@ fn without_preloading_there_is_no_single_use_and_no_secret_key() {
         run(&mut app, &format!("BEGIN; SET LOCAL orgscope.current_org = '{B}'"));
         assert_ne!(state(&mut app, COUNT), "00000");
     }
+    // An earlier transaction's, which nobody has looked at, counts for nothing, and the client is told.
+    let mut psql = world.cluster().command("psql");
+    psql.args([
+        "-X",
+        "-A",
+        "-t",
+        "-U",
+        "app",
+        "-d",
+        world.name(),
+        "-c",
+        &format!("SET orgscope.token = '{}'", token(A)),
+    ]);
+    let output = psql.args(["-c", "SELECT 'none: ' || (orgscope.current_org() IS NULL)"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("WARNING:  organization token was set before orgscope was loaded"), "{told}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("none: true"), "{output:?}");
     let mut app = world.app();
     run(&mut app, "SELECT orgscope.current_org()");
     let secret = keys()[3].sign(&claims(A));
