@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: the story in SQL, then a real Django application. Every expectation in it is checked.
 
 mod django;
+mod issuer;
 mod session;
 mod story;
 
@@ -8,6 +9,7 @@ use anyhow::Result;
 use orgscope_cluster::{Cluster, Options as ClusterOptions, SUPERUSER};
 
 use crate::{pgrx, setup, step};
+use issuer::Issuer;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -20,9 +22,10 @@ pub fn run(options: &Options) -> Result<()> {
     heading("Preparing");
     setup::run()?;
     pgrx::install("demo-install")?.required()?;
-    let cluster =
-        step::work("start a throwaway cluster with orgscope preloaded", || Cluster::start(&ClusterOptions::default()))?;
-    story::tell(&cluster)?;
+    let issuer = Issuer::new();
+    let with_keys = ClusterOptions::default().line(&format!("orgscope.jwks = '{}'", issuer.keys()));
+    let cluster = step::work("start a throwaway cluster with orgscope preloaded", || Cluster::start(&with_keys))?;
+    story::tell(&cluster, &issuer)?;
     django::run(&cluster)?;
     finish(cluster, options.keep)
 }

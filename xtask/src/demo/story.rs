@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use orgscope_cluster::{Cluster, SUPERUSER};
 
 use super::heading;
+use super::issuer::Issuer;
 use super::session::Session;
 
 pub const DATABASE: &str = "story";
@@ -12,7 +13,7 @@ pub const APPLICATION: &str = "app";
 pub const ACME: &str = "0190a1b2-0000-7000-8000-00000000000a";
 const GLOBEX: &str = "0190a1b2-0000-7000-8000-00000000000b";
 
-pub fn tell(cluster: &Cluster) -> Result<()> {
+pub fn tell(cluster: &Cluster, issuer: &Issuer) -> Result<()> {
     cluster.create_database(DATABASE)?;
     let mut admin = Session::open(cluster, SUPERUSER, DATABASE)?;
     before(&mut admin)?;
@@ -20,6 +21,8 @@ pub fn tell(cluster: &Cluster) -> Result<()> {
     let mut app = Session::open(cluster, APPLICATION, DATABASE)?;
     read(&mut app)?;
     refuse(&mut app)?;
+    seal(&mut app)?;
+    sign(cluster, &mut admin, issuer)?;
     audit(&mut admin)?;
     unseen(&mut admin)?;
     tamper(&mut admin)?;
@@ -98,6 +101,42 @@ fn refuse(app: &mut Session) -> Result<()> {
     app.refused("OS002", &under(ACME, &foreign))?;
     app.refused("OS002", &under(ACME, &format!("UPDATE ticket SET organization_id = '{GLOBEX}' WHERE id = 1;")))?;
     app.refused("OS002", &under(ACME, "TRUNCATE ticket;"))
+}
+
+fn seal(app: &mut Session) -> Result<()> {
+    heading("Injected SQL begins a transaction of its own: not under a seal");
+    app.run(&under(ACME, "SELECT orgscope.seal_context('a random key of the pool');"))?;
+    app.refused("OS003", &under(GLOBEX, "SELECT * FROM ticket;"))?;
+    app.refused("OS003", "DISCARD ALL;")?;
+    let acme = app.run("SELECT id, customer, subject FROM ticket ORDER BY id LIMIT 1;")?;
+    ensure!(acme.column(1) == ["acme"], "under the seal Acme stays in force");
+    let opened = app.run("SELECT orgscope.unseal_context('a random key of the pool') AS unsealed;")?;
+    ensure!(opened.column(0) == ["t"], "the key must open the seal");
+    Ok(())
+}
+
+fn sign(cluster: &Cluster, admin: &mut Session, issuer: &Issuer) -> Result<()> {
+    heading("Who can send SQL can set a setting, but not sign: the context as a token (JWT)");
+    admin.run("CREATE ROLE signed LOGIN; GRANT SELECT ON ticket TO signed;")?;
+    admin.run("ALTER ROLE signed SET orgscope.context_source = 'token';")?;
+    let mut signed = Session::open(cluster, "signed", DATABASE)?;
+    let under_token = |token: &str, statement: &str| {
+        format!(
+            "BEGIN;
+         SET LOCAL orgscope.token = '{token}';
+         {statement}
+         COMMIT;"
+        )
+    };
+    let token = issuer.token(ACME, "alice")?;
+    let seen = signed.run(&under_token(
+        &token,
+        "SELECT id, customer, subject, current_setting('orgscope.actor') AS actor FROM ticket ORDER BY id LIMIT 2;",
+    ))?;
+    ensure!(seen.column(1) == ["acme", "acme"] && seen.column(3) == ["alice", "alice"], "the token's, and no other");
+    signed.refused("OS003", &under(GLOBEX, "SELECT * FROM ticket;"))?;
+    let somebody_else = Issuer::new().token(GLOBEX, "mallory")?;
+    signed.refused("OS003", &under_token(&somebody_else, "SELECT * FROM ticket;"))
 }
 
 fn audit(admin: &mut Session) -> Result<()> {
