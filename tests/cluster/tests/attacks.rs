@@ -300,3 +300,21 @@ fn names_of_ones_own() {
     sides.attack(&steps, "11,12,13", "1,2");
     sides.attack(&["SET search_path = mine, pg_catalog, public", "BEGIN", IDS], "11,12,13", "OS001");
 }
+
+#[test]
+fn a_plan_counts_the_rows_of_others() {
+    let sides = Sides::new("explain");
+    let name = sides.orgscope.name();
+    run(&mut sides.orgscope.superuser(), &format!("ALTER DATABASE {name} SET orgscope.explain = 'deny'"));
+    let steps = [
+        "CREATE FUNCTION pg_temp.removed() RETURNS text LANGUAGE plpgsql AS $$ DECLARE line text; BEGIN
+             FOR line IN EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT * FROM ticket LOOP
+                 IF line LIKE '%Removed by Filter%' THEN RETURN trim(line); END IF;
+             END LOOP;
+             RETURN 'nothing';
+         END $$",
+        "BEGIN; SET LOCAL $org = $A; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off",
+        "SELECT pg_temp.removed()",
+    ];
+    sides.attack(&steps, "Rows Removed by Filter: 3", "42501");
+}
