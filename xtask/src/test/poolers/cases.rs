@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::scene::ROWS;
-use super::session::Answer::{Done, Either, Refused, Rows};
+use super::session::Answer::{Done, Either, Refused, RefusedOrClosed, Rows};
 use super::session::{CLOSED, Session};
 
 type Case = (&'static str, u64, fn(&mut Session) -> Result<()>);
@@ -183,10 +183,11 @@ fn gone(session: &mut Session) -> Result<()> {
     session.ask(READ, Refused("OS001")).map(drop)
 }
 
-/// A value that comes with the connection counts for nothing, also where the pooler repeats it to the server.
+/// A value that comes with the connection counts for nothing, also where the pooler repeats it to the server. Since 1.26 it
+/// does so with SET, which is refused, and then ends the connection.
 fn startup(session: &mut Session) -> Result<()> {
     session.reconnect_with(&format!("-c {NAME}={}", session.organization))?;
-    session.ask(READ, Refused("OS001"))?;
+    session.ask(READ, RefusedOrClosed("OS001"))?;
     session.ask(&format!("{}; {READ}", set(session)), Rows(ROWS))?;
     session.ask(READ, Refused("OS001"))?;
     session.reconnect()

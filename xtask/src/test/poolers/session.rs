@@ -19,6 +19,8 @@ pub enum Answer {
     /// No error, and no row with an organization.
     Done,
     Refused(&'static str),
+    /// This error, or the pooler ends the connection.
+    RefusedOrClosed(&'static str),
     /// Rows as above, or this error: it depends on what an earlier client has left on the connection.
     Either(usize, &'static str),
 }
@@ -101,7 +103,7 @@ impl Session {
                 let right = match expected {
                     Answer::Rows(count) | Answer::Either(count, _) => rows.len() == count,
                     Answer::Done => rows.is_empty(),
-                    Answer::Refused(_) => false,
+                    Answer::Refused(_) | Answer::RefusedOrClosed(_) => false,
                 };
                 if foreign > 0 || !right {
                     let what = format!("{sql}: {} rows, {foreign} of another organization; {expected:?}", rows.len());
@@ -111,6 +113,9 @@ impl Session {
             Err(error) => match expected {
                 Answer::Refused(sqlstate) | Answer::Either(_, sqlstate) if code(error) == sqlstate => {
                     self.tally.refused(sqlstate);
+                }
+                Answer::RefusedOrClosed(sqlstate) if [sqlstate, CLOSED].contains(&code(error)) => {
+                    self.tally.refused(code(error));
                 }
                 _ => {
                     let said = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
