@@ -69,8 +69,7 @@ fn panics<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = &'a &'a str> {
 
 /// Runs a command with its output in `target/logs/<name>.log`.
 pub fn run(name: &str, what: &str, command: &mut Command) -> Result<Finished> {
-    let log = log_path(name)?;
-    let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let (log, file) = (log_path(name)?, log(name)?);
     command.stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let progress = Progress::start(what);
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
@@ -84,6 +83,12 @@ pub fn work<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let result = work();
     progress.finish(result.is_ok());
     result
+}
+
+/// `target/logs/<name>.log`, begun anew.
+pub fn log(name: &str) -> Result<File> {
+    let path = log_path(name)?;
+    File::create(&path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn log_path(name: &str) -> Result<PathBuf> {

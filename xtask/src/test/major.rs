@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use super::count::Count;
 use super::{Outcome, Shared, golden, monitoring, pgaudit, poolers, postgres, schemas, suites};
 use crate::major::Major;
-use crate::{pgrx, setup};
+use crate::pgrx::Ahead;
+use crate::{pgrx, setup, step};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -31,7 +32,6 @@ pub fn run(options: &Options) -> Result<()> {
     setup::run_for(major)?;
     let first = ["fmt", "xtask", "pg16", "schemas", "monitoring"];
     let wants = |suite: &str| options.shared.wants(suite) && (options.first || !first.contains(&suite));
-    let mut outcomes = suites::before_install(major, &wants, options.first)?;
     let after: [Suite; 7] = [
         ("golden", &|| golden::run(options.shared.accept)),
         ("cluster", &|| Ok(vec![suites::cluster(major)?])),
@@ -42,6 +42,13 @@ pub fn run(options: &Options) -> Result<()> {
         ("postgres", &|| counted("postgres", postgres::run())),
     ];
     let after: Vec<_> = after.into_iter().filter(|(suite, _)| wants(suite)).collect();
+    // Compiling as one program keeps one core busy, for two minutes; the first suites leave the others to it.
+    let ahead = (!after.is_empty()).then(Ahead::build).transpose()?;
+    let mut outcomes = suites::before_install(major, &wants, options.first)?;
+    step::work("the rest of the release build that has gone on meanwhile", || {
+        drop(ahead);
+        Ok(())
+    })?;
     // `cargo pgrx test` has installed its own build, with the tests inside; the rest runs what users get.
     if !after.is_empty() {
         let install = pgrx::install("install")?;
