@@ -8,7 +8,7 @@ use crate::guard::{row_security_bypassed, table_name};
 use crate::pg::{Call, uuid_datum};
 use crate::policy::HISTORY;
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -84,6 +84,17 @@ impl Trigger {
             pg_sys::TRIGGER_EVENT_BEFORE => Some(if row { Shape::BeforeRow } else { Shape::BeforeStatement }),
             0 => Some(if row { Shape::AfterRow } else { Shape::AfterStatement }),
             _ => None,
+        }
+    }
+
+    /// Whether the trigger that counts the rows of this statement is there and in force.
+    pub fn has_last_word(&self) -> bool {
+        // SAFETY: the relation is open for the whole call, and has as many triggers as it says, this one at the least.
+        unsafe {
+            let triggers = (*(*self.data).tg_relation).trigdesc;
+            (0..(*triggers).numtriggers as usize).map(|i| &*(*triggers).triggers.add(i)).any(|t| {
+                CStr::from_ptr(t.tgname) == c"orgscope_last_word" && t.tgenabled != pg_sys::TRIGGER_DISABLED as c_char
+            })
         }
     }
 

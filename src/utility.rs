@@ -3,7 +3,7 @@
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
 
-use crate::audit::{administration, commands, locks, reads};
+use crate::audit::{administration, commands, detect, locks, reads};
 use crate::context::{available, lifetime, seal, value};
 use crate::copy;
 use crate::error::Error;
@@ -47,6 +47,8 @@ unsafe extern "C-unwind" fn utility(
         }
         let finishes_prepared = tag == pg_sys::NodeTag::T_TransactionStmt && commits_prepared(&*node.cast());
         let reads = if tag == pg_sys::NodeTag::T_CopyStmt { reads::begun() } else { 0 };
+        // COPY checks privileges without the executor's start, and a start that has failed has left its word.
+        detect::started();
         let next = NEXT.unwrap_or(raw::standard_ProcessUtility);
         let run = || next(statement, query, read_only_tree, context, params, environment, dest, completion);
         if tag == pg_sys::NodeTag::T_CopyStmt && copy::from(statement, query, completion) {

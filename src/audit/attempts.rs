@@ -81,8 +81,18 @@ fn add(event: Event, begun: u64, rows: Option<u64>) {
 }
 
 fn record_as_rolled_back(attempts: Vec<Attempt>) {
+    record_as("rolled_back", attempts);
+}
+
+/// Of a prepared transaction: its rows come with COMMIT PREPARED, and not at all with ROLLBACK PREPARED, which may be another
+/// session's.
+fn record_in_doubt(attempts: Vec<Attempt>) {
+    record_as("prepared", attempts);
+}
+
+fn record_as(what: &str, attempts: Vec<Attempt>) {
     for attempt in attempts {
-        let event = Event { detail: Some(serde_json::json!({ "rolled_back": true })), ..attempt.event };
+        let event = Event { detail: Some(serde_json::json!({ what: true })), ..attempt.event };
         queue::push_many(&event, attempt.statements, attempt.rows);
     }
 }
@@ -114,6 +124,7 @@ fn end_transaction(event: pg_sys::XactEvent::Type) {
     let attempts = ATTEMPTS.with(std::mem::take);
     match event {
         pg_sys::XactEvent::XACT_EVENT_ABORT => record_as_rolled_back(attempts),
+        pg_sys::XactEvent::XACT_EVENT_PREPARE => record_in_doubt(attempts),
         _ => {
             count_written(&attempts);
             record_without_rows(attempts);

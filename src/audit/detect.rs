@@ -12,7 +12,8 @@ use super::reads;
 use super::registry;
 use super::writes::qualified;
 use crate::error::Error;
-use crate::guard::table_name;
+use crate::guard::ddl::nodes;
+use crate::guard::{lent, table_name};
 use crate::pg::{self, Backend, entry, raw};
 use crate::scope::is_being_scoped;
 use crate::settings::{AUDIT_DURABILITY, AUDIT_READS, AUDIT_TIMEOUT, BYPASS, Bypass, Durability};
@@ -24,8 +25,9 @@ use std::time::Duration;
 static ROLES: Backend<Vec<(pg_sys::Oid, bool)>> = Backend::new(Vec::new());
 /// Names of scoped tables, None for others. Forgotten when a table changes. Filled by accesses outside row security only.
 static TABLES: Backend<Option<HashMap<u32, Option<String>>>> = Backend::new(None);
-/// The range table of a statement that is explained and not run.
-static EXPLAINED: Backend<*mut pg_sys::List> = Backend::new(std::ptr::null_mut());
+/// The range table of a statement that is explained and not run, or that a parallel worker runs for its leader, whose
+/// access it is.
+static UNCOUNTED: Backend<*mut pg_sys::List> = Backend::new(std::ptr::null_mut());
 
 static mut NEXT: pg_sys::ExecutorCheckPerms_hook_type = None;
 
@@ -41,11 +43,21 @@ pub fn init() {
             pg_sys::Datum::null(),
         );
         pg_sys::CacheRegisterRelcacheCallback(Some(forget_table), pg_sys::Datum::null());
+        // Names have their schema's in them.
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::NAMESPACEOID as i32,
+            Some(forget_names),
+            pg_sys::Datum::null(),
+        );
     }
 }
 
 unsafe extern "C-unwind" fn forget_roles(_: pg_sys::Datum, _: i32, _: u32) {
     ROLES.with(Vec::clear);
+}
+
+unsafe extern "C-unwind" fn forget_names(_: pg_sys::Datum, _: i32, _: u32) {
+    TABLES.with(|tables| *tables = None);
 }
 
 unsafe extern "C-unwind" fn forget_table(_: pg_sys::Datum, table: pg_sys::Oid) {
@@ -59,8 +71,23 @@ unsafe extern "C-unwind" fn forget_table(_: pg_sys::Datum, table: pg_sys::Oid) {
 }
 
 /// Tells of each statement, before its privileges are checked, whether it is only explained.
-pub fn starts(range_table: *mut pg_sys::List, only_explained: bool) {
-    EXPLAINED.with(|explained| *explained = if only_explained { range_table } else { std::ptr::null_mut() });
+///
+/// Plain frame.
+pub unsafe fn starts(statement: *const pg_sys::PlannedStmt, only_explained: bool) {
+    // SAFETY: the executor's own description of a planned statement.
+    let uncounted = unsafe { (only_explained || is_leaders(&*statement)).then(|| (*statement).rtable) };
+    UNCOUNTED.with(|range_table| *range_table = uncounted.unwrap_or(std::ptr::null_mut()));
+}
+
+/// That statement has had its privileges checked.
+pub fn started() {
+    UNCOUNTED.with(|range_table| *range_table = std::ptr::null_mut());
+}
+
+/// Whether a parallel worker runs the plan of its leader, not that of a function which it calls: what the leader hands on
+/// has lost the list of its tables.
+fn is_leaders(statement: &pg_sys::PlannedStmt) -> bool {
+    pg::in_parallel_worker() && statement.relationOids.is_null()
 }
 
 /// Plain frame.
@@ -113,7 +140,8 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
         let table = unsafe { &*(*(*entries).elements.add(i)).ptr_value.cast::<Entry>() };
         // Of PostgreSQL's own tables only those who write them are of interest.
         let of_interest = if is_catalog(table.relid) { WRITING } else { u64::MAX };
-        if permissions(table) & of_interest != 0 && is_outside(table.checkAsUser) {
+        if permissions(table) & of_interest != 0 && is_outside(table.checkAsUser) && !is_excluded(range_table, i, table)
+        {
             let access = Access {
                 table: table.relid,
                 permissions: permissions(table),
@@ -126,7 +154,24 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
     }
 }
 
+/// Whether it is the row that ON CONFLICT DO UPDATE calls EXCLUDED, which the statement has brought itself.
+#[cfg_attr(feature = "pg15", expect(unused_variables))]
+fn is_excluded(range_table: *mut pg_sys::List, i: usize, entry: *const Entry) -> bool {
+    nodes::<pg_sys::RangeTblEntry>(range_table).any(|item| {
+        // SAFETY: a list of nodes of this type.
+        let item = unsafe { &*item };
+        #[cfg(feature = "pg15")]
+        let is_entry = std::ptr::eq(item, entry);
+        #[cfg(not(feature = "pg15"))]
+        let is_entry = item.perminfoindex as usize == i + 1;
+        is_entry && item.relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE
+    })
+}
+
 const WRITING: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
+
+/// What a restore does not do to a table of ours.
+const CHANGING: u64 = (pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
 
 fn is_catalog(table: pg_sys::Oid) -> bool {
     table.to_u32() < pg_sys::FirstNormalObjectId
@@ -163,14 +208,20 @@ struct Access {
 impl Access {
     fn record(self) -> Result<(), Error> {
         let Self { table, permissions, sets_columns, check_as, range_table } = self;
-        if is_ours() || is_being_scoped(table) || EXPLAINED.with(|explained| *explained == range_table) {
+        if is_ours() || is_being_scoped(table) || UNCOUNTED.with(|uncounted| *uncounted == range_table) {
             return Ok(());
         }
         if is_catalog(table) {
             record_by_hand(table, permissions);
             return Ok(());
         }
-        let Some(name) = scoped_name(table) else { return Ok(()) };
+        let table = toasted(table);
+        let Some(name) = scoped_name(table) else {
+            if registry::is(table) && permissions & CHANGING != 0 {
+                record_by_hand(table, permissions);
+            }
+            return Ok(());
+        };
         if BYPASS.get() == Bypass::Deny {
             return Err(Error::BypassDenied { table: table_name(table, None) });
         }
@@ -189,7 +240,8 @@ impl Access {
                 return Ok(());
             }
         }
-        if !AUDIT_READS.get() {
+        // What a function sets in a worker nobody takes note of.
+        if !AUDIT_READS.get() && !pg::in_parallel_worker() {
             return Ok(());
         }
         let unrecordable = |standby| Err(Error::AuditImpossible { table: table_name(table, None), standby });
@@ -207,6 +259,19 @@ impl Access {
     }
 }
 
+/// The table whose large values the table holds; itself if it holds none.
+fn toasted(table: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: syscache look-ups by oid.
+    let name = unsafe {
+        if pg_sys::get_rel_relkind(table) as u8 != pg_sys::RELKIND_TOASTVALUE {
+            return table;
+        }
+        pg::text_of(pg_sys::get_rel_name(table))
+    };
+    let owner = name.as_deref().and_then(|name| name.strip_prefix("pg_toast_")?.parse::<u32>().ok());
+    owner.map_or(table, pg_sys::Oid::from)
+}
+
 /// A catalog is changed without the command for it: what no event trigger sees.
 fn record_by_hand(catalog: pg_sys::Oid, permissions: u64) {
     if let Some(operation) = written(permissions, true) {
@@ -221,11 +286,11 @@ fn written(permissions: u64, sets_columns: bool) -> Option<&'static str> {
         .then_some(*operation)
 }
 
-/// Foreign keys' own look-ups, the writer's and the extension's statements, and what a parallel worker does for its leader.
+/// Foreign keys' own look-ups, the writer's and the extension's statements; not what functions do that these call.
 pub(super) fn is_ours() -> bool {
     // SAFETY: reads this backend's state.
-    let checks_a_key = unsafe { raw::InNoForceRLSOperation() };
-    checks_a_key || pg::in_parallel_worker() || pg::is_own_statement() || queue::writer::is_this()
+    let checks_a_key = unsafe { raw::InNoForceRLSOperation() } && !lent::is_users_code();
+    checks_a_key || pg::is_own_statement() || queue::writer::is_this()
 }
 
 /// No row is returned before its reader is on record.

@@ -10,20 +10,72 @@ const SCHEMA: &CStr = c"orgscope";
 const TABLE: &CStr = c"scoped_table";
 const KEY: &CStr = c"scoped_table_pkey";
 
+/// The guard that every scoped table has.
+const GUARD: &CStr = c"~orgscope_guard";
+
+/// By its row in the registry, or by its guard: a superuser can write into the registry as into any table.
 pub fn has(table: pg_sys::Oid) -> bool {
-    // SAFETY: a plain global. While an extension's script runs, the registry may not be there yet.
-    if unsafe { pg_sys::creating_extension } || !extension_is_there() {
-        return false;
-    }
+    extension_is_there() && (is_registered(table) || is_guarded(table))
+}
+
+/// Whether the table is the registry.
+pub fn is(table: pg_sys::Oid) -> bool {
+    oid() == table
+}
+
+/// InvalidOid while the extension's script has not made it.
+fn oid() -> pg_sys::Oid {
+    // SAFETY: syscache look-ups by name.
+    unsafe { pg_sys::get_relname_relid(TABLE.as_ptr(), pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true)) }
+}
+
+/// Anybody may put our triggers on a table of theirs.
+pub fn is_registered(table: pg_sys::Oid) -> bool {
     // SAFETY: syscache look-ups; InvalidOid and NULL for what is gone.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
         let name = pg_sys::get_rel_name(table);
         let ours = pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true);
-        let registry = pg_sys::get_relname_relid(TABLE.as_ptr(), ours);
+        let registry = oid();
         let key = pg_sys::get_relname_relid(KEY.as_ptr(), ours);
         let known = [ours, registry, key].iter().all(|oid| *oid != pg_sys::InvalidOid);
         known && !schema.is_null() && !name.is_null() && holds(registry, key, [schema, name])
+    }
+}
+
+/// Only asked of tables that somebody outside row security uses.
+fn is_guarded(table: pg_sys::Oid) -> bool {
+    const LOCK: i32 = pg_sys::AccessShareLock as i32;
+    // SAFETY: a syscache look-up; NULL for a table that is gone. The lock ends with the look.
+    unsafe {
+        let kind = pg_sys::get_rel_relkind(table) as u8;
+        if ![pg_sys::RELKIND_RELATION, pg_sys::RELKIND_PARTITIONED_TABLE].contains(&kind) {
+            return false;
+        }
+        let relation = boundary(|| raw::try_table_open(table, LOCK));
+        if relation.is_null() {
+            return false;
+        }
+        let is_guarded = guard_of(relation).is_some();
+        boundary(|| raw::table_close(relation, LOCK));
+        is_guarded
+    }
+}
+
+/// The trigger of that name among a relation's.
+///
+/// # Safety
+/// The descriptor of an open relation. Plain frame.
+pub unsafe fn guard_of<'a>(relation: pg_sys::Relation) -> Option<&'a pg_sys::Trigger> {
+    // SAFETY: as many triggers as it says; names are NUL-terminated.
+    unsafe {
+        let triggers = (*relation).trigdesc;
+        if triggers.is_null() {
+            return None;
+        }
+        (0..(*triggers).numtriggers as usize)
+            .map(|i| &*(*triggers).triggers.add(i))
+            .find(|t| t.tgnargs == 1 && CStr::from_ptr(t.tgname) == GUARD)
     }
 }
 

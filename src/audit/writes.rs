@@ -49,10 +49,13 @@ pub fn count(table: pg_sys::Oid, event: Event, org: Option<Org>) {
 }
 
 /// Writes down and forgets what was counted for the table and what is below it: rows are counted in the partition or
-/// child that holds them, and recorded for the table that the statement names.
-pub fn record(table: pg_sys::Oid, event: Event) -> Result<(), Error> {
+/// child that holds them, and recorded for the table that the statement names. `counts`: the table's trigger that counts is
+/// in force.
+pub fn record(table: pg_sys::Oid, event: Event, counts: bool) -> Result<(), Error> {
     if COUNTS.with(|counts| counts.is_empty()) {
-        attempts::wrote_nothing(|| qualified(table), event.privilege());
+        if counts {
+            attempts::wrote_nothing(|| qualified(table), event.privilege());
+        }
         return Ok(());
     }
     let elsewhere = COUNTS.with(|counts| counts.iter().any(|c| c.table != table));
@@ -137,7 +140,7 @@ fn insert(
     written: impl Iterator<Item = (Event, Option<Org>, Option<u64>)>,
 ) -> Result<(), Error> {
     // SAFETY: a look-up of this backend's own role.
-    if !unsafe { pg_sys::superuser() } && !registry::has(table) {
+    if !unsafe { pg_sys::superuser() } && !registry::is_registered(table) {
         return Ok(());
     }
     let name = qualified(table);

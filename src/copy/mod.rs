@@ -67,7 +67,7 @@ unsafe fn target(copy: &pg_sys::CopyStmt) -> pg_sys::Relation {
         if matches!(kind, pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE)
             && raw::check_enable_rls((*table).rd_id, pg_sys::InvalidOid, true) == enabled
             && !has_insert_rule(table)
-            && entry(|| Ok(registry::has((*table).rd_id)))
+            && entry(|| Ok(registry::is_registered((*table).rd_id)))
         {
             return table;
         }

@@ -3,10 +3,11 @@
 //!
 //! A table is recognized by its guard, which its relation descriptor holds: no catalog is read for any other table.
 
+use crate::audit::registry::guard_of;
 use crate::pg::{entry, pstrdup};
 use crate::policy::FLOOR;
 use pgrx::pg_sys;
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 static mut NEXT: pg_sys::row_security_policy_hook_type = None;
 
@@ -38,17 +39,8 @@ unsafe extern "C-unwind" fn restrictive(
 
 /// The argument of the trigger that has our guard's name. Whose function it calls is asked later.
 unsafe fn guarded_column(relation: pg_sys::Relation) -> Option<(pg_sys::Oid, *const c_char)> {
-    // SAFETY: the descriptor of an open relation; names and arguments are NUL-terminated.
-    unsafe {
-        let triggers = (*relation).trigdesc;
-        if triggers.is_null() {
-            return None;
-        }
-        (0..(*triggers).numtriggers as usize)
-            .map(|i| &*(*triggers).triggers.add(i))
-            .find(|t| t.tgnargs == 1 && CStr::from_ptr(t.tgname) == c"~orgscope_guard")
-            .map(|t| (t.tgfoid, (*t.tgargs).cast_const()))
-    }
+    // SAFETY: the descriptor of an open relation.
+    unsafe { guard_of(relation).map(|t| (t.tgfoid, (*t.tgargs).cast_const())) }
 }
 
 /// None if the trigger is somebody else's, or the column is not there.

@@ -8,6 +8,7 @@ pub mod began;
 pub mod ddl;
 pub mod explain;
 pub mod floor;
+pub mod lent;
 pub mod observe;
 pub mod row;
 pub mod statement;
@@ -20,6 +21,7 @@ use pgrx::pg_sys;
 pub fn init() {
     began::init();
     floor::init();
+    lent::init();
     observe::init();
 }
 

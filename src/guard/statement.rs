@@ -64,7 +64,7 @@ pg_function! {
     /// AFTER INSERT OR UPDATE OR DELETE STATEMENT: writes down what `last_word` has counted.
     fn orgscope_record(call) {
         let t = Trigger::of(call, "record", Shape::AfterStatement)?;
-        writes::record(t.table(), t.event())?;
+        writes::record(t.table(), t.event(), t.has_last_word())?;
         Ok(Some(pg_sys::Datum::null()))
     }
 }

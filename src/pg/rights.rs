@@ -39,6 +39,11 @@ pub fn is_own_statement() -> bool {
     OWN.with(|depth| *depth > 0)
 }
 
+/// Sets how deep it is, and returns how deep it was.
+pub fn replace_own(depth: u32) -> u32 {
+    OWN.with(|own| std::mem::replace(own, depth))
+}
+
 /// Runs `f` under the search_path that our functions have, for SQL that is not called through one of them.
 pub fn with_pinned_search_path<R>(f: impl FnOnce() -> R) -> R {
     use pg_sys::{GucAction, GucContext, GucSource};

@@ -1,6 +1,7 @@
 //! Runs a plan. All of it happens in the caller's transaction: it is done whole, or not at all.
 
 use crate::error::Error;
+use crate::guard::lent::without_force_throughout;
 use crate::pg::{as_superuser, boundary, raw, replace_errors, without_force};
 use crate::scope::Step;
 use crate::scope::facts::{self, Column, Facts, Registered};
@@ -80,7 +81,7 @@ pub fn run(tree: &Tree, steps: &[Step], backfill: Option<&str>) -> Result<(), Er
         match step.kind {
             // The expression may read tables of the same owner that are scoped already, over all organizations. It may run
             // a user's code, whose DDL is like any other.
-            "backfill" => without_force(execute),
+            "backfill" => without_force_throughout(execute),
             "unique" => while_scoping(|| replace_errors(execute, unique_errors(changed(tree, step))))?,
             // PostgreSQL looks through both tables, whose rows row security must not hide.
             keys::KIND => {

@@ -24,6 +24,7 @@ mod views;
 use crate::audit::entry::{self, Entry};
 use crate::audit::writes::qualified;
 use crate::error::{Error, TableName};
+use crate::guard::lent;
 use crate::history::{self, History};
 use crate::pg::{as_superuser, text_datum};
 use crate::{pg_function, spi};
@@ -206,12 +207,16 @@ fn disable(tree: &Tree) -> Result<Vec<Step>, Error> {
     Ok(steps)
 }
 
-/// Runs DDL on a table whose scoping is being put right.
 /// Whether scoping itself is at work on the table, and looks at its rows.
 pub fn is_being_scoped(table: pg_sys::Oid) -> bool {
-    drift::is_quiet(table.to_u32())
+    drift::is_quiet(table.to_u32()) && !lent::is_users_code()
 }
 
+pub fn is_any_being_scoped() -> bool {
+    drift::is_any_quiet()
+}
+
+/// Runs DDL on a table whose scoping is being put right.
 pub fn quietly<R>(table: pg_sys::Oid, f: impl FnOnce() -> R) -> R {
     let _quiet = drift::quiet([table.to_u32()]);
     registry::while_scoping(f)

@@ -25,13 +25,12 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if !dest.is_null() && [CommandDest::DestIntoRel, CommandDest::DestTransientRel].contains(&(*dest).mydest) {
             note((*(*query).plannedstmt).relationOids);
         }
-        let range_table = (*(*query).plannedstmt).rtable;
-        detect::starts(range_table, flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0);
+        detect::starts((*query).plannedstmt, flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0);
         match NEXT {
             Some(next) => next(query, flags),
             None => standard(query, flags),
         }
-        detect::starts(range_table, false);
+        detect::started();
     }
 }
 

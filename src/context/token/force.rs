@@ -136,6 +136,8 @@ unsafe fn reads_scoped(planned: *mut pg_sys::PlannedStmt) -> bool {
     // SAFETY: the planner's list of range table entries.
     nodes::<pg_sys::RangeTblEntry>(unsafe { (*planned).rtable }).any(|entry| unsafe {
         let table = (*entry).relid;
-        (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && registry::has(table) && !row_security_bypassed(table)
+        (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
+            && registry::is_registered(table)
+            && !row_security_bypassed(table)
     })
 }

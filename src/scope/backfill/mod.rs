@@ -5,6 +5,7 @@ mod lock;
 mod progress;
 
 use crate::error::Error;
+use crate::guard::lent::without_force_throughout;
 use crate::pg::{Call, as_superuser, boundary, raw, without_force};
 use crate::scope::facts::{self, Facts};
 use crate::{pg_function, spi};
@@ -112,7 +113,7 @@ impl Backfill {
 
     fn batch(&mut self, leaf: &Leaf, from: u64, to: u64, first: bool) -> u64 {
         let unknown = in_short_memory(|| {
-            let counts = without_force(|| spi::query(&self.update(leaf, from, to), &[])).unwrap_or_default();
+            let counts = without_force_throughout(|| spi::query(&self.update(leaf, from, to), &[])).unwrap_or_default();
             let (filled, unknown) = counts.split_once(' ').unwrap_or_default();
             let filled = filled.parse().unwrap_or(0);
             if first || filled > 0 {

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 
 pub use commanded::name;
-pub use quiet::{is_quiet, quiet};
+pub use quiet::{is_any_quiet, is_quiet, quiet};
 
 /// A registered table that a command may have changed, and what it was like when it was last looked at.
 #[derive(Deserialize)]

@@ -26,6 +26,10 @@ impl Drop for Quiet {
     }
 }
 
+pub fn is_any_quiet() -> bool {
+    QUIET.with(|tables| !tables.is_empty())
+}
+
 /// Its own DDL and checks are scoping's, not drift and nobody's access.
 pub fn is_quiet(oid: u32) -> bool {
     QUIET.with(|tables| tables.contains(&oid))

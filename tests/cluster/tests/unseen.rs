@@ -114,3 +114,102 @@ fn rows_that_are_locked_or_returned_are_read() {
         run(&mut dba, "ROLLBACK");
     }
 }
+
+/// Large values stand in a table of their own, which a superuser can name.
+#[test]
+fn a_table_of_large_values_is_read_as_what_it_belongs_to() {
+    let world = World::new("unseen_toast");
+    let mut admin = world.superuser();
+    run(
+        &mut admin,
+        &format!(
+            "ALTER TABLE ticket ALTER title SET STORAGE EXTERNAL;
+             INSERT INTO ticket VALUES (30, repeat('x', 5000), '{A}')"
+        ),
+    );
+    let toast = one(&mut admin, "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'ticket'::regclass");
+    let read = format!("SELECT * FROM {toast}");
+    assert_eq!(added(&world, "postgres", &read), ["postgres|SELECT|public.ticket||1"]);
+    run(&mut admin, "SET orgscope.bypass = deny");
+    refused(&mut admin, "OS007", &read);
+}
+
+/// A superuser can write into the registry as into any table. The guards say what is scoped, too.
+#[test]
+fn a_changed_registry_changes_nothing() {
+    let world = World::new("unseen_registry");
+    let read = "postgres|SELECT|public.ticket||1";
+    for change in
+        ["DELETE FROM orgscope.scoped_table", "UPDATE orgscope.scoped_table SET table_name = 'x' || table_name"]
+    {
+        let sql = format!("BEGIN; {change}; SELECT * FROM ticket; ROLLBACK");
+        assert_eq!(added(&world, "postgres", &sql), [read], "{change}");
+        let record = "SELECT table_name, operation, detail ->> 'rolled_back' FROM orgscope.audit_log WHERE action = 'ddl' ORDER BY id DESC LIMIT 1";
+        let operation = &change[..6];
+        assert_eq!(rows(&mut world.superuser(), record), [format!("orgscope.scoped_table|{operation}|true")]);
+    }
+    run(&mut world.superuser(), "DELETE FROM orgscope.scoped_table WHERE table_name = 'ticket'");
+    assert_eq!(added(&world, "postgres", "SELECT * FROM ticket"), [read]);
+    assert_eq!(
+        added(&world, "postgres", "ALTER INDEX orgscope.scoped_table_pkey RENAME TO x; SELECT * FROM comment").len(),
+        1
+    );
+}
+
+#[test]
+fn a_renamed_schema_is_seen_by_sessions_that_know_its_tables() {
+    let world = World::new("unseen_renamed");
+    run(
+        &mut world.superuser(),
+        "CREATE SCHEMA one; CREATE TABLE one.t (id int, organization_id uuid); SELECT orgscope.enable_org_scoping('one.t')",
+    );
+    let found = added(&world, "postgres", "SELECT * FROM one.t; ALTER SCHEMA one RENAME TO two; SELECT * FROM two.t");
+    assert_eq!(found, ["postgres|SELECT|one.t||1", "postgres|SELECT|two.t||1"]);
+}
+
+/// EXCLUDED is what the statement has brought itself.
+#[test]
+fn on_conflict_reads_nothing() {
+    let world = World::new("unseen_excluded");
+    let upsert = format!(
+        "INSERT INTO ticket VALUES (1, 'again', '{A}') ON CONFLICT (id) DO UPDATE SET title = excluded.title WHERE excluded.id > 0"
+    );
+    assert_eq!(added(&world, "dba", &upsert), [""; 0]);
+    let from_itself = "INSERT INTO comment (ticket_id, body, organization_id) SELECT ticket_id, body, organization_id FROM comment WHERE id = 1";
+    assert_eq!(added(&world, "dba", from_itself), ["dba|SELECT|public.comment||1"]);
+}
+
+/// `row_count`, and what else is said of a write: `row_count|detail`.
+fn written(world: &World) -> Vec<String> {
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let sql = "SELECT operation, row_count, detail FROM orgscope.audit_log WHERE action = 'bypass_write' ORDER BY id";
+    rows(&mut admin, sql)
+}
+
+#[test]
+fn rows_that_nobody_counts_are_not_none() {
+    let world = World::new("unseen_uncounted");
+    let mut admin = world.superuser();
+    run(&mut admin, "UPDATE ticket SET title = title WHERE id = 0");
+    run(&mut admin, "ALTER TABLE ticket DISABLE TRIGGER orgscope_last_word");
+    run(&mut admin, "UPDATE ticket SET title = 'x'");
+    assert_eq!(written(&world), ["UPDATE|0|-", "UPDATE|-|-"]);
+}
+
+/// Whoever finishes a prepared transaction may be another session: what it has written is on record before.
+#[test]
+fn a_prepared_write_is_on_record_however_it_ends() {
+    let world = World::in_own_cluster(&orgscope_cluster::Options::default().line("max_prepared_transactions = 2"));
+    let mut admin = world.superuser();
+    run(&mut admin, "BEGIN; UPDATE ticket SET title = 'x' WHERE id < 10; PREPARE TRANSACTION 'p'");
+    let prepared = r#"UPDATE|2|{"prepared": true}"#;
+    assert_eq!(written(&world), [prepared]);
+    run(&mut world.superuser(), "ROLLBACK PREPARED 'p'");
+    assert_eq!(written(&world), [prepared]);
+    run(&mut admin, "BEGIN; UPDATE ticket SET title = 'x' WHERE id < 10; PREPARE TRANSACTION 'p'");
+    run(&mut world.superuser(), "COMMIT PREPARED 'p'");
+    let mut found = written(&world);
+    found.sort();
+    assert_eq!(found, ["UPDATE|2|-", prepared, prepared]);
+}
