@@ -14,7 +14,19 @@ SELECT pg_catalog.jsonb_build_object(
                 FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
                   AND a.attgenerated OPERATOR(pg_catalog.<>) 'v'
-                  AND NOT s.history OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) a.attname::pg_catalog.text),
+                  AND NOT s.history OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) a.attname::pg_catalog.text
+                  -- Nor what is computed from an excluded column.
+                  AND NOT EXISTS (
+                      SELECT FROM pg_catalog.pg_attrdef g
+                      JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+                          AND d.objid OPERATOR(pg_catalog.=) g.oid
+                          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+                          AND d.refobjid OPERATOR(pg_catalog.=) c.oid
+                      JOIN pg_catalog.pg_attribute e ON e.attrelid OPERATOR(pg_catalog.=) c.oid
+                          AND e.attnum OPERATOR(pg_catalog.=) d.refobjsubid
+                      WHERE g.adrelid OPERATOR(pg_catalog.=) c.oid AND g.adnum OPERATOR(pg_catalog.=) a.attnum
+                        AND a.attgenerated OPERATOR(pg_catalog.<>) ''
+                        AND s.history OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) e.attname::pg_catalog.text)),
     -- By name: a child has the columns of the table above, and maybe no key of its own.
     'key', COALESCE((SELECT pg_catalog.jsonb_agg(pg_catalog.quote_ident(a.attname) ORDER BY k.n)
                      FROM pg_catalog.pg_index x

@@ -3,12 +3,12 @@
 
 use super::record::logged_name;
 use crate::error::Error;
-use crate::pg::{Backend, as_superuser, boundary, pstrdup, raw};
+use crate::pg::{Backend, as_superuser, boundary, pstrdup, raw, with_settings};
 use crate::spi;
 use crate::trigger::{Event, Trigger};
 use pgrx::pg_sys;
 use serde::Deserialize;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 /// at, statement_at, actor, login_name, role_name, txid, owner; and the table's name.
 pub const TYPES: [pg_sys::Oid; 8] = [
@@ -52,21 +52,33 @@ unsafe extern "C-unwind" fn forget(_: pg_sys::Datum, table: pg_sys::Oid) {
 
 pub fn run(t: &Trigger, arguments: &[Option<pg_sys::Datum>; 7]) -> Result<(), Error> {
     let _running = Running::enter();
-    as_superuser(|| {
-        let Some(prepared) = find(t).map_or_else(|| prepare(t), |found| Ok(Some(found)))? else { return Ok(()) };
-        let name = Some(logged_name(t, prepared.top));
-        let mut values: Vec<_> =
-            arguments.iter().copied().chain([name]).map(|a| a.unwrap_or(pg_sys::Datum::null())).collect();
-        let nulls: Vec<u8> = arguments.iter().map(|a| if a.is_some() { b' ' } else { b'n' }).chain([b' ']).collect();
-        // SAFETY: the trigger's data live as long as the call; values and their flags are as many as TYPES.
-        unsafe {
-            boundary(|| raw::SPI_connect());
-            boundary(|| raw::SPI_register_trigger_data(t.data()));
-            boundary(|| raw::SPI_execute_plan(prepared.plan, values.as_mut_ptr(), nulls.as_ptr().cast(), false, 0));
-            boundary(|| raw::SPI_finish());
-        }
-        Ok(())
-    })
+    as_superuser(|| with_settings(&FORMATS, || write(t, arguments)))
+}
+
+/// How values are printed must not depend on who changes them: images would lose digits, and keys of one row differ.
+const FORMATS: [(&CStr, &CStr); 6] = [
+    (c"TimeZone", c"UTC"),
+    (c"DateStyle", c"ISO, MDY"),
+    (c"IntervalStyle", c"postgres"),
+    (c"extra_float_digits", c"1"),
+    (c"bytea_output", c"hex"),
+    (c"lc_monetary", c"C"),
+];
+
+fn write(t: &Trigger, arguments: &[Option<pg_sys::Datum>; 7]) -> Result<(), Error> {
+    let Some(prepared) = find(t).map_or_else(|| prepare(t), |found| Ok(Some(found)))? else { return Ok(()) };
+    let name = Some(logged_name(t, prepared.top));
+    let mut values: Vec<_> =
+        arguments.iter().copied().chain([name]).map(|a| a.unwrap_or(pg_sys::Datum::null())).collect();
+    let nulls: Vec<u8> = arguments.iter().map(|a| if a.is_some() { b' ' } else { b'n' }).chain([b' ']).collect();
+    // SAFETY: the trigger's data live as long as the call; values and their flags are as many as TYPES.
+    unsafe {
+        boundary(|| raw::SPI_connect());
+        boundary(|| raw::SPI_register_trigger_data(t.data()));
+        boundary(|| raw::SPI_execute_plan(prepared.plan, values.as_mut_ptr(), nulls.as_ptr().cast(), false, 0));
+        boundary(|| raw::SPI_finish());
+    }
+    Ok(())
 }
 
 fn find(t: &Trigger) -> Option<Prepared> {
@@ -174,9 +186,10 @@ impl Description {
 
     fn images(&self, table: &str) -> (String, String) {
         let list = |names: &[String]| names.iter().map(|n| format!("t.{n}")).collect::<Vec<_>>().join(", ");
-        let key = if self.key.is_empty() { "NULL::pg_catalog.jsonb" } else { "orgscope.row_image(k, $7)" };
+        // With .* they are the rows, whatever the columns' names are.
+        let key = if self.key.is_empty() { "NULL::pg_catalog.jsonb" } else { "orgscope.row_image(k.*, $7)" };
         let images =
-            format!("t.{} AS organization, {key} AS key, orgscope.row_image(i, $7) AS image", self.organization);
+            format!("t.{} AS organization, {key} AS key, orgscope.row_image(i.*, $7) AS image", self.organization);
         let (key, columns) = (list(&self.key), list(&self.columns));
         (images, format!("{table} t, LATERAL (SELECT {key}) k, LATERAL (SELECT {columns}) i"))
     }

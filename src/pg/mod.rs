@@ -20,7 +20,9 @@ pub mod shared;
 pub use call::{Call, command_tag, text_datum, uuid_datum};
 pub use errors::{boundary, entry, log, replace_errors, sqlstate, warn};
 pub use executor::add_steps;
-pub use rights::{as_role, as_superuser, is_own_statement, replace_own, with_pinned_search_path, without_force};
+pub use rights::{
+    as_role, as_superuser, is_own_statement, replace_own, with_pinned_search_path, with_settings, without_force,
+};
 
 use pgrx::pg_sys;
 use std::cell::UnsafeCell;

@@ -46,13 +46,25 @@ pub fn replace_own(depth: u32) -> u32 {
 
 /// Runs `f` under the search_path that our functions have, for SQL that is not called through one of them.
 pub fn with_pinned_search_path<R>(f: impl FnOnce() -> R) -> R {
+    with_settings(&[(c"search_path", c"pg_catalog, pg_temp")], f)
+}
+
+/// Runs `f` under these settings, whatever the session's are.
+pub fn with_settings<R>(settings: &[(&CStr, &CStr)], f: impl FnOnce() -> R) -> R {
     use pg_sys::{GucAction, GucContext, GucSource};
-    // SAFETY: what a function's SET clause does; on error AbortTransaction restores the setting.
+    // SAFETY: what a function's SET clause does; on error AbortTransaction restores the settings. All are PostgreSQL's own,
+    // whose values are text of guc.c's.
     unsafe {
         let level = pg_sys::NewGUCNestLevel();
-        let (name, value) = (c"search_path".as_ptr(), c"pg_catalog, pg_temp".as_ptr());
-        let (source, action) = (GucSource::PGC_S_SESSION, GucAction::GUC_ACTION_SAVE);
-        boundary(|| raw::set_config_option(name, value, GucContext::PGC_USERSET, source, action, true, 0, false));
+        for (name, value) in settings {
+            let (source, action) = (GucSource::PGC_S_SESSION, GucAction::GUC_ACTION_SAVE);
+            if CStr::from_ptr(pg_sys::GetConfigOption(name.as_ptr(), false, false)) != *value {
+                let (name, value) = (name.as_ptr(), value.as_ptr());
+                boundary(|| {
+                    raw::set_config_option(name, value, GucContext::PGC_USERSET, source, action, true, 0, false)
+                });
+            }
+        }
         let result = f();
         pg_sys::AtEOXact_GUC(true, level);
         result
