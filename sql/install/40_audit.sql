@@ -90,6 +90,6 @@ CREATE POLICY own_audit_log ON orgscope.audit_log FOR SELECT USING (organization
 CREATE FUNCTION orgscope.make_audit_partitions() RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_make_audit_partitions';
 COMMENT ON FUNCTION orgscope.make_audit_partitions() IS
-    'make the partitions of orgscope.audit_log and orgscope.change_log for this month and the next; returns how many. Does not wait: what cannot be made now is left to the next call. For superusers; the background writer does it by itself';
+    'make the partitions of orgscope.audit_log and orgscope.change_log for this month and the next, into which the month''s rows move from the default partition if there are not more than 20000; returns how many. Does not wait: what cannot be made now is left to the next call. For superusers; the background writer does it by itself';
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log_default', '');

@@ -46,8 +46,7 @@ fn used_tokens_are_remembered_over_crash_and_restart_and_a_full_table_takes_none
     }
     let error = refused(&mut world.app(), "OS003", &set("17"));
     assert_eq!(error.message(), "no room to remember that an organization token was used");
-    let why =
-        "As many tokens with the claim \"jti\" as orgscope.token_ids says are in use and have not expired.";
+    let why = "As many tokens with the claim \"jti\" as orgscope.token_ids says are in use and have not expired.";
     assert_eq!(error.detail(), Some(why));
     let help = "Have tokens issued for a shorter time, or raise orgscope.token_ids and restart the server.";
     assert_eq!(error.hint(), Some(help));
