@@ -1,4 +1,4 @@
-//! Every error orgscope raises: one enum, one match. SQLSTATE class OS, see DESIGN in the README's error table.
+//! Every error orgscope raises: one enum, one match. SQLSTATE class OS, as the README's table of errors has them.
 //!
 //! A message never shows a value of another organization: a foreign row is named by its table only.
 

@@ -21,10 +21,20 @@ CREATE TABLE orgscope.organization (
     CONSTRAINT organization_id_not_nil CHECK (id <> '00000000-0000-0000-0000-000000000000')
 );
 COMMENT ON TABLE orgscope.organization IS 'the tenants; a tenant role sees its own row and changes none';
+COMMENT ON COLUMN orgscope.organization.id IS
+    'what orgscope.current_org names, and the organization column of scoped tables refers to; a version-7 uuid by default';
+COMMENT ON COLUMN orgscope.organization.name IS 'for people; not blank';
+COMMENT ON COLUMN orgscope.organization.slug IS 'for addresses: a-z, 0-9 and single hyphens, at most 63 characters, unique';
+COMMENT ON COLUMN orgscope.organization.email IS 'where to reach it, NULL when unknown';
+COMMENT ON COLUMN orgscope.organization.is_active IS 'false: suspended, and refused as a context (OS004)';
 COMMENT ON COLUMN orgscope.organization.subscription_status IS
     'the billing provider''s word; active, trial and trialing count as subscribed';
+COMMENT ON COLUMN orgscope.organization.subscription_ends_at IS 'when the subscription ends; NULL: it does not';
 COMMENT ON COLUMN orgscope.organization.features IS
     'features this organization has: {"name": true} or ["name"]; read by orgscope.has_feature()';
+COMMENT ON COLUMN orgscope.organization.settings IS 'the application''s own, an object; orgscope does not read it';
+COMMENT ON COLUMN orgscope.organization.created_at IS 'when it was added';
+COMMENT ON COLUMN orgscope.organization.updated_at IS 'when it was changed last; kept by a trigger';
 
 CREATE FUNCTION orgscope.touch_updated_at() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_touch_updated_at';
 COMMENT ON FUNCTION orgscope.touch_updated_at() IS 'trigger: sets updated_at';

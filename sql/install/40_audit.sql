@@ -34,11 +34,36 @@ CREATE TABLE orgscope.audit_log (
 ) PARTITION BY RANGE (at);
 COMMENT ON TABLE orgscope.audit_log IS
     'accesses outside row security; append-only (OS008). A tenant role reads its own organization''s rows, without the statement text';
+COMMENT ON COLUMN orgscope.audit_log.id IS
+    'number of the row; a smaller one may be committed later';
+COMMENT ON COLUMN orgscope.audit_log.at IS 'when it happened; of equal events when the first of them did';
+COMMENT ON COLUMN orgscope.audit_log.organization_id IS
+    'whose log it is in: of a write the rows'', of a read the context''s; NULL: of none, or of many';
+COMMENT ON COLUMN orgscope.audit_log.action IS
+    'what kind: bypass_read, bypass_write, denied, ddl, privilege, setting, break_glass, lifecycle, observed';
+COMMENT ON COLUMN orgscope.audit_log.table_name IS
+    'qualified and quoted as regclass is with an empty search_path; NULL: it is of no single table';
+COMMENT ON COLUMN orgscope.audit_log.operation IS
+    'the statement''s kind or the command''s tag, such as SELECT, UPDATE, LOCK, ALTER TABLE; of lifecycle and break_glass what was done';
+COMMENT ON COLUMN orgscope.audit_log.row_count IS
+    'rows that a read returned or a write changed; NULL: not known, or nothing to count';
+COMMENT ON COLUMN orgscope.audit_log.event_count IS
+    'how many equal events this row stands for; 0: it only adds rows to one that is written already';
+COMMENT ON COLUMN orgscope.audit_log.actor IS
+    'the setting orgscope.actor, or who the token in force says: the application''s user';
 COMMENT ON COLUMN orgscope.audit_log.login_name IS
     'the authenticated user, which SET SESSION AUTHORIZATION does not change';
+COMMENT ON COLUMN orgscope.audit_log.session_user_name IS 'session_user, which SET SESSION AUTHORIZATION changes';
+COMMENT ON COLUMN orgscope.audit_log.role_name IS 'current_user, which SET ROLE and SECURITY DEFINER functions change';
+COMMENT ON COLUMN orgscope.audit_log.application_name IS 'the client''s setting application_name: its own word';
+COMMENT ON COLUMN orgscope.audit_log.client_addr IS 'the client''s address; NULL: a local socket';
+COMMENT ON COLUMN orgscope.audit_log.txid IS
+    'the transaction that did it; NULL: it wrote nothing, or has ended without the row';
 COMMENT ON COLUMN orgscope.audit_log.statement IS
     'the client''s statement; not readable by tenant roles: it may quote values of another organization';
-COMMENT ON COLUMN orgscope.audit_log.event_count IS 'how many equal events this row stands for';
+COMMENT ON COLUMN orgscope.audit_log.sqlstate IS 'of denied: the error''s code';
+COMMENT ON COLUMN orgscope.audit_log.reason IS 'the setting orgscope.reason, or what break_glass() was called with';
+COMMENT ON COLUMN orgscope.audit_log.detail IS 'what else there is to say, by action; not readable by tenant roles';
 
 -- What no month's partition takes. Those are made by orgscope.make_audit_partitions() and are not members of the extension:
 -- pg_dump writes them down like any table.
@@ -65,6 +90,6 @@ CREATE POLICY own_audit_log ON orgscope.audit_log FOR SELECT USING (organization
 CREATE FUNCTION orgscope.make_audit_partitions() RETURNS bigint
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'orgscope_make_audit_partitions';
 COMMENT ON FUNCTION orgscope.make_audit_partitions() IS
-    'make the partitions of orgscope.audit_log and orgscope.change_log for this month and the next; returns how many. Does not wait: what cannot be made now is left to the next call. For superusers; the background writer does it by itself';
+    'make the partitions of orgscope.audit_log and orgscope.change_log for this month and the next, into which the month''s rows move from the default partition if there are not more than 20000; returns how many. Does not wait: what cannot be made now is left to the next call. For superusers; the background writer does it by itself';
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_log_default', '');

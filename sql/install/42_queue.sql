@@ -7,6 +7,9 @@ CREATE TABLE orgscope.audit_writer (
     installed_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE orgscope.audit_writer IS 'the last batch of events that the audit writer has written; its own';
+COMMENT ON COLUMN orgscope.audit_writer.last_batch IS 'its number, by which a writer after a crash knows what is written';
+COMMENT ON COLUMN orgscope.audit_writer.at IS 'when it was written';
+COMMENT ON COLUMN orgscope.audit_writer.installed_at IS 'when the extension was created in this database';
 INSERT INTO orgscope.audit_writer DEFAULT VALUES;
 
 CREATE FUNCTION orgscope.flush_audit() RETURNS void LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'orgscope_flush_audit';

@@ -22,10 +22,20 @@ COMMENT ON COLUMN orgscope.audit_seal.chain IS
     'the organization; all zeros, which no organization can be, for rows without one';
 COMMENT ON COLUMN orgscope.audit_seal.installation IS
     'first id of the installation of the extension that sealed: what a restore brings of another one is verified and purged as its own, and goes on no more';
+COMMENT ON COLUMN orgscope.audit_seal.number IS 'of the seal in its chain and installation, from 1 on without a gap';
 COMMENT ON COLUMN orgscope.audit_seal.first_sequence IS
     'sequence number, in the chain, of the first of row_ids; the others follow without a gap';
+COMMENT ON COLUMN orgscope.audit_seal.row_count IS 'how many rows it covers';
+COMMENT ON COLUMN orgscope.audit_seal.row_ids IS 'which: orgscope.audit_log.id';
 COMMENT ON COLUMN orgscope.audit_seal.row_digests IS
     'SHA-256 of the salt and each row in canonical form, 32 bytes each; not readable by tenant roles, as salt: they would tell whether a guess at a statement is right';
+COMMENT ON COLUMN orgscope.audit_seal.last_id IS 'the greatest of row_ids';
+COMMENT ON COLUMN orgscope.audit_seal.last_at IS 'the youngest of the rows'' times; a purge goes by it';
+COMMENT ON COLUMN orgscope.audit_seal.sealed_at IS 'since when the rows are known to be there';
+COMMENT ON COLUMN orgscope.audit_seal.salt IS 'random, of this seal alone';
+COMMENT ON COLUMN orgscope.audit_seal.previous IS 'digest of the seal before it';
+COMMENT ON COLUMN orgscope.audit_seal.digest IS
+    'SHA-256 of everything in this row and of the seal before it; also in the server''s log';
 -- Random bytes do not compress.
 ALTER TABLE orgscope.audit_seal ALTER COLUMN row_digests SET STORAGE EXTERNAL, ALTER COLUMN row_ids SET STORAGE EXTERNAL;
 CREATE INDEX audit_seal_installation_last_id_idx ON orgscope.audit_seal (installation, last_id);
@@ -42,7 +52,14 @@ CREATE TABLE orgscope.audit_checkpoint (
     PRIMARY KEY (chain, installation)
 );
 COMMENT ON TABLE orgscope.audit_checkpoint IS 'the last purged seal of each chain, where verifying it begins';
+COMMENT ON COLUMN orgscope.audit_checkpoint.chain IS 'the organization, as in orgscope.audit_seal';
+COMMENT ON COLUMN orgscope.audit_checkpoint.installation IS 'as in orgscope.audit_seal';
+COMMENT ON COLUMN orgscope.audit_checkpoint.number IS 'of the last purged seal';
+COMMENT ON COLUMN orgscope.audit_checkpoint.digest IS 'its digest, from which the next seal follows';
+COMMENT ON COLUMN orgscope.audit_checkpoint.sequence IS 'sequence number of the last purged row';
+COMMENT ON COLUMN orgscope.audit_checkpoint.last_id IS 'the greatest id among the purged rows';
 COMMENT ON COLUMN orgscope.audit_checkpoint.record_id IS 'the audit row that records the purge';
+COMMENT ON COLUMN orgscope.audit_checkpoint.purged_at IS 'when the purge was';
 
 CREATE TABLE orgscope.audit_gap (
     first_id bigint PRIMARY KEY,
@@ -50,6 +67,9 @@ CREATE TABLE orgscope.audit_gap (
     noticed  xid8   NOT NULL
 );
 COMMENT ON TABLE orgscope.audit_gap IS 'ids below the last sealed one that a running transaction may still bring';
+COMMENT ON COLUMN orgscope.audit_gap.first_id IS 'the first of ids in a row that are missing';
+COMMENT ON COLUMN orgscope.audit_gap.last_id IS 'the last of them';
+COMMENT ON COLUMN orgscope.audit_gap.noticed IS 'a transaction number: when all before it have ended, the ids come no more';
 
 CREATE FUNCTION orgscope.audit_numbered() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_audit_numbered';
 COMMENT ON FUNCTION orgscope.audit_numbered() IS 'trigger: gives a transaction its number before it takes an audit row''s id';

@@ -13,9 +13,16 @@ CREATE TABLE orgscope.scoped_table (
     PRIMARY KEY (schema_name, table_name)
 );
 COMMENT ON TABLE orgscope.scoped_table IS 'the scoped tables; written by orgscope.enable_org_scoping() and orgscope.disable_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_table.schema_name IS 'the table''s schema';
+COMMENT ON COLUMN orgscope.scoped_table.table_name IS 'the table';
+COMMENT ON COLUMN orgscope.scoped_table.column_name IS 'its organization column';
+COMMENT ON COLUMN orgscope.scoped_table.options IS
+    'what enable_org_scoping() was called with, for orgscope.repair_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_table.original IS 'what the table was like before, for orgscope.disable_org_scoping()';
 COMMENT ON COLUMN orgscope.scoped_table.history IS
     'with change history: {"exclude": [columns]}; see orgscope.enable_change_history()';
-COMMENT ON COLUMN orgscope.scoped_table.original IS 'what the table was like before, for orgscope.disable_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_table.enabled_at IS 'when it was scoped';
+COMMENT ON COLUMN orgscope.scoped_table.enabled_by IS 'session_user of who scoped it';
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.scoped_table', '');
 
@@ -53,9 +60,24 @@ CREATE VIEW orgscope.scoped_tables AS
     ) above ON true;
 COMMENT ON VIEW orgscope.scoped_tables IS
     'the scoped tables; target is NULL when the table is not there under its name, protected is false when something is missing: see orgscope.repair_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_tables.target IS 'the table; NULL when it is not there under its name';
+COMMENT ON COLUMN orgscope.scoped_tables.schema_name IS 'the table''s schema';
+COMMENT ON COLUMN orgscope.scoped_tables.table_name IS 'its name';
+COMMENT ON COLUMN orgscope.scoped_tables.column_name IS 'its organization column';
+COMMENT ON COLUMN orgscope.scoped_tables.options IS 'what enable_org_scoping() was called with';
+COMMENT ON COLUMN orgscope.scoped_tables.protected IS
+    'whether row security, floor and guards are complete, and no parent is unscoped; false: see orgscope.repair_org_scoping()';
+COMMENT ON COLUMN orgscope.scoped_tables.enabled_at IS 'when it was scoped';
+COMMENT ON COLUMN orgscope.scoped_tables.enabled_by IS 'session_user of who scoped it';
 
 CREATE TYPE orgscope.scoping_step AS (step integer, kind text, sql text, lock text, reason text);
 COMMENT ON TYPE orgscope.scoping_step IS 'one step of a scoping plan: what, the statement, the table lock it takes, and why; a note has no statement';
+COMMENT ON COLUMN orgscope.scoping_step.step IS 'number of the step in the plan';
+COMMENT ON COLUMN orgscope.scoping_step.kind IS
+    'what it is about, such as column, index, policy; note: something that stays as it is';
+COMMENT ON COLUMN orgscope.scoping_step.sql IS 'the statement; NULL for a note';
+COMMENT ON COLUMN orgscope.scoping_step.lock IS 'the lock that it takes on the table';
+COMMENT ON COLUMN orgscope.scoping_step.reason IS 'why';
 
 CREATE FUNCTION orgscope.run_scoping(verb text, target regclass, column_name text, options text) RETURNS text
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
@@ -101,6 +123,13 @@ CREATE TYPE orgscope.schema_scoping_step AS (
     target regclass, proposal text, step integer, kind text, sql text, lock text, reason text);
 COMMENT ON TYPE orgscope.schema_scoping_step IS
     'one step of a schema''s scoping: the table, what is proposed for it (scope, scope by parent, share, skip, ask), and the step as in orgscope.scoping_step; a table without steps has one row with the reason';
+COMMENT ON COLUMN orgscope.schema_scoping_step.target IS 'the table';
+COMMENT ON COLUMN orgscope.schema_scoping_step.proposal IS 'what becomes of it: scope, scope by parent, share, skip, ask';
+COMMENT ON COLUMN orgscope.schema_scoping_step.step IS 'as in orgscope.scoping_step';
+COMMENT ON COLUMN orgscope.schema_scoping_step.kind IS 'as in orgscope.scoping_step';
+COMMENT ON COLUMN orgscope.schema_scoping_step.sql IS 'as in orgscope.scoping_step';
+COMMENT ON COLUMN orgscope.schema_scoping_step.lock IS 'as in orgscope.scoping_step';
+COMMENT ON COLUMN orgscope.schema_scoping_step.reason IS 'as in orgscope.scoping_step';
 
 CREATE FUNCTION orgscope.run_schema_scoping(verb text, schema_name text, options text) RETURNS text
     LANGUAGE c VOLATILE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off

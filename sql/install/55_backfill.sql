@@ -19,6 +19,20 @@ CREATE TABLE orgscope.backfill (
     finished_at    timestamptz
 );
 COMMENT ON TABLE orgscope.backfill IS 'where each orgscope.backfill_org() stands; see orgscope.backfill_progress';
+COMMENT ON COLUMN orgscope.backfill.target IS 'the table';
+COMMENT ON COLUMN orgscope.backfill.pid IS 'the server process that runs it, or ran it last';
+COMMENT ON COLUMN orgscope.backfill.rows_total IS 'rows of the table as PostgreSQL estimated them when the run began';
+COMMENT ON COLUMN orgscope.backfill.rows_done IS 'rows that this run has given an organization';
+COMMENT ON COLUMN orgscope.backfill.batches IS 'batches that this run has committed';
+COMMENT ON COLUMN orgscope.backfill.blocks_total IS 'pages of the table when the run began';
+COMMENT ON COLUMN orgscope.backfill.blocks_skipped IS 'pages that an earlier run had done';
+COMMENT ON COLUMN orgscope.backfill.blocks_done IS 'pages that are done';
+COMMENT ON COLUMN orgscope.backfill.leaf IS 'where to go on: the table without children';
+COMMENT ON COLUMN orgscope.backfill.leaf_file IS 'the file it was in; another one: from its beginning';
+COMMENT ON COLUMN orgscope.backfill.next_block IS 'the first page of it that is not done';
+COMMENT ON COLUMN orgscope.backfill.started_at IS 'when this run began';
+COMMENT ON COLUMN orgscope.backfill.updated_at IS 'when its last batch was committed';
+COMMENT ON COLUMN orgscope.backfill.finished_at IS 'when it came to its end; NULL: not yet';
 
 CREATE VIEW orgscope.backfill_progress AS
     SELECT b.pid, b.target, b.rows_total, b.rows_done, b.batches, b.started_at, b.updated_at, b.finished_at,
@@ -34,6 +48,18 @@ CREATE VIEW orgscope.backfill_progress AS
     FROM orgscope.backfill b;
 COMMENT ON VIEW orgscope.backfill_progress IS
     'every orgscope.backfill_org() of this database, as of its last batch: rows of this run, percent of the table''s pages, time left; not running and not finished: it was stopped, call it again';
+COMMENT ON COLUMN orgscope.backfill_progress.pid IS 'the server process that runs it, or ran it last';
+COMMENT ON COLUMN orgscope.backfill_progress.target IS 'the table';
+COMMENT ON COLUMN orgscope.backfill_progress.rows_total IS
+    'rows of the table as PostgreSQL estimated them when the run began';
+COMMENT ON COLUMN orgscope.backfill_progress.rows_done IS 'rows that this run has given an organization';
+COMMENT ON COLUMN orgscope.backfill_progress.batches IS 'batches that this run has committed';
+COMMENT ON COLUMN orgscope.backfill_progress.started_at IS 'when this run began';
+COMMENT ON COLUMN orgscope.backfill_progress.updated_at IS 'when its last batch was committed';
+COMMENT ON COLUMN orgscope.backfill_progress.finished_at IS 'when it came to its end; NULL: not yet';
+COMMENT ON COLUMN orgscope.backfill_progress.percent IS 'of the table''s pages, those of earlier runs too';
+COMMENT ON COLUMN orgscope.backfill_progress.eta IS 'time left at the speed of this run; NULL: not known, or finished';
+COMMENT ON COLUMN orgscope.backfill_progress.running IS 'whether its server process is at work';
 
 -- No SET clause: a procedure that has one cannot commit. search_path is pinned inside.
 CREATE PROCEDURE orgscope.backfill_org(

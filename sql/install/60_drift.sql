@@ -10,7 +10,12 @@ CREATE TABLE orgscope.table_state (
     missing       text[]   NOT NULL
 );
 COMMENT ON TABLE orgscope.table_state IS 'what registered tables were like when DDL last touched them';
+COMMENT ON COLUMN orgscope.table_state.target IS 'the table''s oid';
+COMMENT ON COLUMN orgscope.table_state.schema_name IS 'its schema''s name then';
+COMMENT ON COLUMN orgscope.table_state.table_name IS 'its name then';
+COMMENT ON COLUMN orgscope.table_state.column_number IS 'number of its organization column, which renaming does not change';
 COMMENT ON COLUMN orgscope.table_state.settled IS 'whether nothing was missing at some time; false while a restore goes on';
+COMMENT ON COLUMN orgscope.table_state.missing IS 'what was missing then';
 
 CREATE TABLE orgscope.unscoped_table (
     schema_name name        NOT NULL,
@@ -23,6 +28,13 @@ CREATE TABLE orgscope.unscoped_table (
 );
 COMMENT ON TABLE orgscope.unscoped_table IS
     'tables that are deliberately not scoped; written by orgscope.share_table() and orgscope.exempt_table()';
+COMMENT ON COLUMN orgscope.unscoped_table.schema_name IS 'the table''s schema';
+COMMENT ON COLUMN orgscope.unscoped_table.table_name IS 'its name';
+COMMENT ON COLUMN orgscope.unscoped_table.kind IS
+    'shared: read by all organizations, written by none; exempt: not protected';
+COMMENT ON COLUMN orgscope.unscoped_table.reason IS 'of an exempt table: why';
+COMMENT ON COLUMN orgscope.unscoped_table.declared_at IS 'when it was declared';
+COMMENT ON COLUMN orgscope.unscoped_table.declared_by IS 'session_user of who declared it';
 
 SELECT pg_catalog.pg_extension_config_dump('orgscope.unscoped_table', '');
 
@@ -33,6 +45,14 @@ CREATE VIEW orgscope.unscoped_tables AS
            ON n.nspname = u.schema_name AND c.relname = u.table_name;
 COMMENT ON VIEW orgscope.unscoped_tables IS
     'tables that are deliberately not scoped: shared (read by all organizations, written by none) or exempt, with the reason';
+COMMENT ON COLUMN orgscope.unscoped_tables.target IS 'the table; NULL when it is not there under its name';
+COMMENT ON COLUMN orgscope.unscoped_tables.schema_name IS 'the table''s schema';
+COMMENT ON COLUMN orgscope.unscoped_tables.table_name IS 'its name';
+COMMENT ON COLUMN orgscope.unscoped_tables.kind IS
+    'shared: read by all organizations, written by none; exempt: not protected';
+COMMENT ON COLUMN orgscope.unscoped_tables.reason IS 'of an exempt table: why';
+COMMENT ON COLUMN orgscope.unscoped_tables.declared_at IS 'when it was declared';
+COMMENT ON COLUMN orgscope.unscoped_tables.declared_by IS 'session_user of who declared it';
 
 CREATE FUNCTION orgscope.shared() RETURNS trigger LANGUAGE c AS 'MODULE_PATHNAME', 'orgscope_shared';
 COMMENT ON FUNCTION orgscope.shared() IS 'trigger: refuses a write to a shared table by a role that row security holds (OS002)';
@@ -71,6 +91,8 @@ COMMENT ON FUNCTION orgscope.keep_scoping() IS
     'event trigger: keeps the registry with renamed tables, scopes new partitions and children, refuses DDL that weakens a scoped table (OS006) or puts it on record, and looks at new tables';
 CREATE EVENT TRIGGER orgscope_keep_scoping ON ddl_command_end EXECUTE FUNCTION orgscope.keep_scoping();
 ALTER EVENT TRIGGER orgscope_keep_scoping ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER orgscope_keep_scoping IS
+    'judges registered and new tables after every DDL command: see orgscope.keep_scoping()';
 
 CREATE FUNCTION orgscope.keep_scoping_parts() RETURNS event_trigger
     LANGUAGE c SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET jit = off
@@ -79,3 +101,4 @@ COMMENT ON FUNCTION orgscope.keep_scoping_parts() IS
     'event trigger: the same for what is dropped; removes dropped tables from the registry';
 CREATE EVENT TRIGGER orgscope_keep_scoping_parts ON sql_drop EXECUTE FUNCTION orgscope.keep_scoping_parts();
 ALTER EVENT TRIGGER orgscope_keep_scoping_parts ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER orgscope_keep_scoping_parts IS 'the same for what is dropped: see orgscope.keep_scoping_parts()';

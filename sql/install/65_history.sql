@@ -25,11 +25,22 @@ DO $$ BEGIN
 END $$;
 COMMENT ON TABLE orgscope.change_log IS
     'row images of each change to a table with change history; append-only (OS008). A tenant role reads its own organization''s rows of the tables that it may read';
+COMMENT ON COLUMN orgscope.change_log.id IS 'number of the row; of one transaction in the order of its changes';
 COMMENT ON COLUMN orgscope.change_log.at IS 'when the change was recorded, the same for all rows of one command';
 COMMENT ON COLUMN orgscope.change_log.statement_at IS 'when the client''s statement began';
+COMMENT ON COLUMN orgscope.change_log.organization_id IS 'that of the row itself, whoever wrote it; NULL for TRUNCATE';
 COMMENT ON COLUMN orgscope.change_log.table_name IS
     'for a partition or inheritance child the table at the top, where orgscope.history_of() looks; for TRUNCATE the table that was emptied';
+COMMENT ON COLUMN orgscope.change_log.operation IS 'INSERT, UPDATE, DELETE or TRUNCATE: what was done to this row';
 COMMENT ON COLUMN orgscope.change_log.key IS 'the primary key''s columns; NULL for TRUNCATE';
+COMMENT ON COLUMN orgscope.change_log.old IS 'the row before, without the excluded columns; NULL for INSERT';
+COMMENT ON COLUMN orgscope.change_log.new IS 'the row after, without the excluded columns; NULL for DELETE';
+COMMENT ON COLUMN orgscope.change_log.actor IS
+    'the setting orgscope.actor, or who the token in force says: the application''s user';
+COMMENT ON COLUMN orgscope.change_log.login_name IS
+    'the authenticated user, which SET SESSION AUTHORIZATION does not change';
+COMMENT ON COLUMN orgscope.change_log.role_name IS 'current_user when the row was changed';
+COMMENT ON COLUMN orgscope.change_log.txid IS 'the transaction that changed it';
 
 -- What no month's partition takes: see audit_log_default.
 CREATE TABLE orgscope.change_log_default PARTITION OF orgscope.change_log DEFAULT;
@@ -139,6 +150,14 @@ CREATE FUNCTION orgscope.history_of(target regclass, key text) RETURNS SETOF org
 COMMENT ON FUNCTION orgscope.history_of(regclass, text) IS
     'the same with the key as text: the value of a primary key of one column, or an object of its columns';
 
+-- For a key that is written or bound as a number, a uuid and so on. A text and a literal without a type are the function
+-- above's.
+CREATE FUNCTION orgscope.history_of(target regclass, key anynonarray) RETURNS SETOF orgscope.change_log
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    AS $$ SELECT l FROM orgscope.history_of(target, to_jsonb(key) #>> '{}') l $$;
+COMMENT ON FUNCTION orgscope.history_of(regclass, anynonarray) IS
+    'the same with the value of a primary key of one column, in its own type';
+
 CREATE VIEW orgscope.history_tables AS
     SELECT c.oid::regclass AS target, s.schema_name, s.table_name,
            ARRAY(SELECT pg_catalog.jsonb_array_elements_text(s.history -> 'exclude')::name) AS exclude_columns
@@ -147,3 +166,7 @@ CREATE VIEW orgscope.history_tables AS
            ON n.nspname = s.schema_name AND c.relname = s.table_name
     WHERE s.history IS NOT NULL;
 COMMENT ON VIEW orgscope.history_tables IS 'the tables with change history';
+COMMENT ON COLUMN orgscope.history_tables.target IS 'the table; NULL when it is not there under its name';
+COMMENT ON COLUMN orgscope.history_tables.schema_name IS 'the table''s schema';
+COMMENT ON COLUMN orgscope.history_tables.table_name IS 'its name';
+COMMENT ON COLUMN orgscope.history_tables.exclude_columns IS 'columns whose values are not recorded';

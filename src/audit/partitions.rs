@@ -1,7 +1,9 @@
-//! A partition of the audit log, and of the change log, for each month, made before the month begins. A partition names
-//! neither policy nor grant: who reads through the log is under that table's, and nobody else is let in.
+//! A partition of the audit log, and of the change log, for each month, made before the month begins. Where a month has
+//! begun without one (the extension's first, or the first after a long time without an event), its few rows move into it. A
+//! partition names neither policy nor grant: who reads through the log is under that table's, and nobody else is let in.
 
 use super::chain::superuser;
+use super::immutable;
 use crate::{pg, pg_function, spi};
 use pgrx::pg_sys;
 use std::ffi::c_int;
@@ -30,14 +32,19 @@ const CHANGE_LOG: Log = Log {
 };
 
 /// Months that are missing of this and the next, as `name|from|to`, all in UTC: a month must not begin elsewhere when the
-/// server's zone changes. A month that already has rows in the default partition, where they stay, is left out.
+/// server's zone changes. A month that has more than $1 rows in the default partition, where they stay, is left out: nobody
+/// can write while they move.
 const MISSING: &str = "SELECT pg_catalog.string_agg(m.name || '|' || m.first || '|' || m.next, ',' ORDER BY m.name) \
      FROM (SELECT '{log}_' || to_char(b, 'YYYY_MM') AS name, to_char(b, 'YYYY-MM-DD') || ' 00:00:00+00' AS first, \
                   to_char(b + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00' AS next \
            FROM generate_series(0, 1) n, date_trunc('month', now() AT TIME ZONE 'UTC') t, \
                 LATERAL (SELECT t + n * interval '1 month' AS b) begin) m \
-     WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'orgscope'::regnamespace AND c.relname = m.name) \
-       AND NOT EXISTS (SELECT FROM orgscope.{log}_default d WHERE d.at >= m.first::timestamptz AND d.at < m.next::timestamptz)";
+     WHERE CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'orgscope'::regnamespace AND c.relname = m.name) THEN false \
+                ELSE (SELECT count(*) FROM (SELECT FROM orgscope.{log}_default d WHERE d.at >= m.first::timestamptz AND d.at < m.next::timestamptz \
+                                            LIMIT $1::bigint + 1) rows) <= $1::bigint END";
+
+/// This takes a fraction of a second.
+const FEW: &str = "20000";
 
 /// Returns how many were made. Never waits for a lock: writers would queue behind it.
 pub fn make() -> u64 {
@@ -51,13 +58,36 @@ fn make_for(log: &Log) -> u64 {
         lock(&format!("{}_default", log.table), pg_sys::AccessExclusiveLock)
             && lock(log.table, pg_sys::ShareUpdateExclusiveLock)
     };
-    if spi::query(&missing, &[]).is_none() || !locked() {
+    if spi::query(&missing, &[Some(FEW)]).is_none() || !locked() {
         return 0;
     }
     // Somebody may have brought rows of the month, or made its partition, before the lock was there.
-    let missing = spi::query(&missing, &[]).unwrap_or_default();
-    let months = missing.split(',').filter_map(|month| partition(log, month)).map(|sql| spi::execute(&sql, &[]));
-    months.count() as u64
+    let missing = spi::query(&missing, &[Some(FEW)]).unwrap_or_default();
+    missing.split(',').filter_map(|month| make_month(log, month)).count() as u64
+}
+
+fn make_month(log: &Log, month: &str) -> Option<()> {
+    let mut parts = month.split('|');
+    let (name, first, next) = (parts.next()?, parts.next()?, parts.next()?);
+    let table = log.table;
+    spi::execute(&partition(log, name), &[]);
+    // One statement: what is not added is not taken away.
+    immutable::lifted(|| {
+        spi::execute(
+            &format!(
+                "WITH moved AS (DELETE FROM orgscope.{table}_default WHERE at >= $1::timestamptz AND at < $2::timestamptz RETURNING *)
+                 INSERT INTO orgscope.{name} SELECT * FROM moved"
+            ),
+            &[Some(first), Some(next)],
+        )
+    });
+    spi::execute(
+        &format!(
+            "ALTER TABLE orgscope.{table} ATTACH PARTITION orgscope.{name} FOR VALUES FROM ('{first}') TO ('{next}')"
+        ),
+        &[],
+    );
+    Some(())
 }
 
 /// Months of the audit log that ended before the time.
@@ -90,11 +120,9 @@ fn lock(table: &str, mode: u32) -> bool {
 }
 
 /// Complete before it is attached. ALTER DEFAULT PRIVILEGES may grant new tables to application roles.
-fn partition(log: &Log, month: &str) -> Option<String> {
-    let mut parts = month.split('|');
-    let (name, first, next) = (parts.next()?, parts.next()?, parts.next()?);
+fn partition(log: &Log, name: &str) -> String {
     let (table, [key, index]) = (log.table, [log.key, log.index].map(|sql| sql.replace("{name}", name)));
-    Some(format!(
+    format!(
         "CREATE TABLE orgscope.{name} (LIKE orgscope.{table}{key});
          {index}
          CREATE INDEX {name}_organization_id_at_idx ON orgscope.{name} (organization_id, at);
@@ -113,7 +141,6 @@ fn partition(log: &Log, month: &str) -> Option<String> {
              LOOP
                  EXECUTE 'REVOKE ALL ON orgscope.{name} FROM ' || grantee;
              END LOOP;
-         END $$;
-         ALTER TABLE orgscope.{table} ATTACH PARTITION orgscope.{name} FOR VALUES FROM ('{first}') TO ('{next}')"
-    ))
+         END $$"
+    )
 }

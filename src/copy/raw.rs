@@ -4,6 +4,7 @@
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int, c_void};
 
+// SAFETY: declared as in PostgreSQL's headers. What raises is called from plain frames, or through `boundary`.
 unsafe extern "C-unwind" {
     pub fn palloc0(size: usize) -> *mut c_void;
     pub fn lappend(list: *mut pg_sys::List, item: *mut c_void) -> *mut pg_sys::List;

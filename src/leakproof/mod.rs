@@ -111,6 +111,7 @@ unsafe extern "C-unwind" fn relation_info(
     }
 }
 
+// SAFETY: declared as in optimizer/planner.h; called from a plain frame.
 unsafe extern "C-unwind" {
     fn standard_planner(
         query: *mut pg_sys::Query,

@@ -40,6 +40,7 @@ pub fn add_steps(before: Step, after: Option<Step>) {
 
 macro_rules! executor_run {
     ($($once:ident: bool)?) => {
+        // SAFETY: declared as in executor/executor.h of the major version; called from a plain frame.
         unsafe extern "C-unwind" {
             #[link_name = "standard_ExecutorRun"]
             fn standard(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64 $(, $once: bool)?);

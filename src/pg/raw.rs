@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int, c_void};
 
+// SAFETY: declared as in PostgreSQL's headers. What raises is called from plain frames, or through `boundary`.
 unsafe extern "C-unwind" {
     pub fn errstart(level: c_int, domain: *const c_char) -> bool;
     pub fn errcode(sqlstate: c_int) -> c_int;
@@ -160,10 +161,12 @@ unsafe extern "C-unwind" {
         completion: *mut pg_sys::QueryCompletion,
     );
 }
+// SAFETY: declared as in access/twophase.h; the postmaster sets it, and nobody later.
 unsafe extern "C" {
     /// The setting max_prepared_transactions.
     pub static max_prepared_xacts: c_int;
 }
+// SAFETY: the C library's, declared as in stdlib.h.
 #[cfg(feature = "pg15")]
 unsafe extern "C" {
     pub fn malloc(size: usize) -> *mut c_void;

@@ -34,6 +34,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
+// SAFETY: declared as in executor/executor.h of every major version; called from plain frames.
 unsafe extern "C-unwind" {
     #[link_name = "standard_ExecutorStart"]
     fn standard(query: *mut pg_sys::QueryDesc, flags: c_int);

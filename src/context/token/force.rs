@@ -49,6 +49,7 @@ pub fn watch() {
     }
 }
 
+// SAFETY: declared as in executor/executor.h of every major version; called from plain frames.
 unsafe extern "C-unwind" {
     #[link_name = "standard_ExecutorStart"]
     fn standard_start(query: *mut pg_sys::QueryDesc, flags: c_int);

@@ -173,6 +173,7 @@ mod tests {
     }
 
     fn table(memory: &mut [u64], places: usize) -> Used<'_> {
+        // SAFETY: the memory is as long as is said, aligned for u64, and borrowed for as long as the table is used.
         unsafe { Used::create(memory.as_mut_ptr().cast(), memory.len() * 8, places) }.unwrap()
     }
 
@@ -196,6 +197,7 @@ mod tests {
         let mut t = table(&mut old, 8);
         (1..=3).for_each(|n| assert_eq!(t.enter(&id(n), 100 * i64::from(n), 1), Use::First));
         t.places[1].expires += 1;
+        // SAFETY: as in table().
         let old = unsafe { Used::open(old.as_mut_ptr().cast(), old.len() * 8) }.unwrap();
         let mut t = table(&mut new, 4);
         t.adopt(&old, 100);
@@ -205,9 +207,11 @@ mod tests {
     #[test]
     fn something_else_is_no_table() {
         let mut other = vec![1u64; 64];
+        // SAFETY: the memory is at least as long as is said.
         assert!(unsafe { Used::open(other.as_mut_ptr().cast(), 512) }.is_none());
         let mut short = memory(2);
         table(&mut short, 2);
+        // SAFETY: as above.
         assert!(unsafe { Used::open(short.as_mut_ptr().cast(), size(2) - 1) }.is_none());
     }
 

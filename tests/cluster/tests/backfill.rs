@@ -135,7 +135,10 @@ fn stopped_it_goes_on_where_it_stood() {
         let running =
             "SELECT count(*) FROM orgscope.backfill_progress WHERE running AND percent BETWEEN 10 AND 80 AND eta > '0'";
         wait_for("halfway", || one(&mut watcher, running) == "1");
-        assert_eq!(state(&mut world.owner(), &call(ORG, 200)), "OS005", "one at a time");
+        let error = refused(&mut world.owner(), "OS005", &call(ORG, 200));
+        assert_eq!(error.message(), "cannot backfill table \"event\"");
+        assert_eq!(error.detail(), Some("Another session is filling it at this moment."));
+        assert_eq!(error.hint(), Some("See orgscope.backfill_progress; wait for it, or stop it."));
         let stop = if kill { "pg_terminate_backend" } else { "pg_cancel_backend" };
         run(&mut watcher, &format!("SELECT {stop}({pid})"));
         assert_ne!(worker.join().unwrap(), "00000");

@@ -331,6 +331,8 @@ fn what_finds_no_room_goes_to_the_servers_log_and_is_counted() {
     assert_eq!(error.message(), "read of scoped table \"comment\" cannot be put on record");
     let why = "orgscope.audit_durability is sync, and the audit queue has no room or is not there.";
     assert_eq!(error.detail(), Some(why));
+    let help = "See in the server's log why the audit writer does not write, raise orgscope.audit_queue, or add orgscope to shared_preload_libraries.";
+    assert_eq!(error.hint(), Some(help));
     run(&mut admin, "COMMIT; SELECT orgscope.flush_audit()");
     let recorded: usize =
         one(&mut admin, "SELECT sum(event_count) FROM orgscope.audit_log WHERE action = 'bypass_read'")

@@ -100,7 +100,8 @@ fn a_synchronous_read_is_refused_on_a_standby() {
         let error = refused(&mut admin, "OS007", READ);
         assert_eq!(error.message(), "read of scoped table \"ticket\" cannot be put on record");
         let why = "orgscope.audit_durability is sync, and a standby cannot write the audit log.";
-        assert_eq!((error.detail(), error.table()), (Some(why), Some("ticket")));
+        let help = "Read on the primary; or, as a superuser, SET orgscope.audit_durability = async: a standby's reads then go to the server's log.";
+        assert_eq!((error.detail(), error.hint(), error.table()), (Some(why), Some(help), Some("ticket")));
     });
     leaves(&standby, &[["bypass_read", "public.ticket", "postgres", "-", READ]], || {
         run(&mut standby.superuser(), READ);

@@ -13,6 +13,12 @@ SELECT orgscope.enable_change_history('contract', '{tokn}');
 SELECT orgscope.enable_change_history('contract', '{id}');
 SELECT orgscope.disable_change_history('contract');
 \set VERBOSITY default
+CREATE TYPE of_a_type AS (id int, title text, organization_id uuid);
+CREATE TABLE typed OF of_a_type (PRIMARY KEY (id));
+SELECT count(*) > 0 AS scoped FROM orgscope.enable_org_scoping('typed');
+SELECT orgscope.enable_change_history('typed', '{title}');
+DROP TABLE typed;
+DROP TYPE of_a_type;
 SELECT kind, sql, lock, reason FROM orgscope.enable_change_history('contract', '{token}');
 SELECT * FROM orgscope.enable_change_history('contract', '{token}');
 SELECT * FROM orgscope.history_tables;
@@ -46,6 +52,10 @@ SELECT operation, old -> 'price' AS old, new -> 'price' AS new FROM orgscope.his
 SELECT operation FROM orgscope.history_of('contract', '{"id": 2}');
 SELECT operation FROM orgscope.history_of('contract', '{"id": 2}'::jsonb);
 SELECT operation FROM orgscope.history_of('contract', '3');
+-- The key in its own type, or in another one that says the same.
+SELECT operation FROM orgscope.history_of('contract', 2);
+SELECT operation FROM orgscope.history_of('contract', 2::bigint);
+SELECT operation FROM orgscope.history_of('contract', 2.0);
 COMMIT;
 SELECT count(*) AS without_context FROM orgscope.change_log;
 RESET orgscope.actor;

@@ -55,6 +55,11 @@ SET orgscope.token = :'token';
 \echo :SQLSTATE
 SELECT orgscope.set_org_token(NULL);
 \echo :SQLSTATE
+BEGIN;
+SELECT orgscope.set_org_token(:'token');
+SELECT orgscope.seal_context();
+\echo :SQLSTATE
+ROLLBACK;
 
 -- Where only a token counts.
 RESET ROLE;

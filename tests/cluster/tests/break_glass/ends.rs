@@ -104,10 +104,12 @@ fn it_expires_by_itself() {
     });
     std::thread::sleep(wait);
     let expired = Some("The break-glass of this session has expired.");
+    let again = Some("Call orgscope.break_glass() again, or set orgscope.current_org in this transaction.");
     for (client, sql, leads) in [(plain, COUNT, false), (parallel, "EXECUTE p", true), (inside, COUNT, false)] {
         for between in ["ROLLBACK", "SELECT 1", "SELECT 1"] {
             let error = refused(client, "OS001", sql);
             assert!(leads || error.detail() == expired, "{:?}", error.detail());
+            assert!(leads || error.hint() == again, "{:?}", error.hint());
             state(client, between);
         }
         let last = operations(&world).pop().unwrap();

@@ -38,8 +38,7 @@ fn a_chain_does_not_depend_on_settings() {
 fn dump_and_restore_keep_chains() {
     let world = sealed("chain_dumped");
     let mut admin = world.superuser();
-    // This month has rows in the default partition, and stays there.
-    assert_eq!(one(&mut admin, MAKE), "3");
+    assert_eq!(one(&mut admin, MAKE), "4", "this month's rows have moved");
     run(
         &mut admin,
         "INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', now() + interval '1 month'), ('denied', now())",
@@ -256,4 +255,50 @@ fn a_month_that_a_purge_has_emptied_is_dropped() {
     assert_eq!(rows(&mut admin, PARTITIONS), ["audit_log_2020_05", "audit_log_default"]);
     assert!(verdicts(&mut admin).iter().all(|v| v.contains("|ok|")));
     assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log WHERE operation = 'DROP TABLE'"), "1");
+}
+
+/// The extension's first month, and one after a long time without an event: rows come before the partition does.
+#[test]
+fn a_month_that_has_begun_takes_its_rows_along() {
+    let world = sealed("begun");
+    let mut admin = world.superuser();
+    run(&mut admin, "INSERT INTO orgscope.audit_log (action, at) VALUES ('denied', '2020-01-01'), ('denied', now())");
+    run(
+        &mut admin,
+        "CREATE TABLE note (id int PRIMARY KEY); SELECT orgscope.enable_org_scoping('note'), orgscope.enable_change_history('note')",
+    );
+    run(&mut admin, &format!("INSERT INTO note VALUES (1, '{A}')"));
+    let all = ["audit_log", "change_log"].map(|log| format!("SELECT l::text FROM orgscope.{log} l ORDER BY id"));
+    let before = all.each_ref().map(|sql| rows(&mut admin, sql));
+    // Not while somebody reads, and what is taken back was never there.
+    let mut reader = world.superuser();
+    run(&mut reader, "BEGIN; SELECT FROM orgscope.audit_log; SELECT FROM orgscope.change_log");
+    assert_eq!(one(&mut admin, MAKE), "0");
+    run(&mut reader, "ROLLBACK");
+    assert_eq!(rows(&mut admin, &format!("BEGIN; {MAKE}; ROLLBACK")), ["4"]);
+    assert_eq!(one(&mut admin, MAKE), "4");
+    assert_eq!(one(&mut admin, MAKE), "0");
+    assert_eq!(all.each_ref().map(|sql| rows(&mut admin, sql)), before);
+    let left =
+        "SELECT at::date FROM orgscope.audit_log_default UNION ALL SELECT at::date FROM orgscope.change_log_default";
+    assert_eq!(rows(&mut admin, left), ["2020-01-01"]);
+    assert!(verdicts(&mut admin).iter().all(|v| v.contains("|ok|")), "{:?}", verdicts(&mut admin));
+    seal(&mut admin);
+    assert!(verdicts(&mut admin).iter().all(|v| v.contains("|ok|")), "{:?}", verdicts(&mut admin));
+    assert_eq!(
+        rows_under(&mut world.app(), A, "SELECT count(*) FROM orgscope.audit_log WHERE table_name = 'public.ticket'"),
+        ["4"]
+    );
+    refused(&mut admin, "OS008", "DELETE FROM orgscope.audit_log_default");
+}
+
+/// Nobody could write for too long.
+#[test]
+fn many_rows_stay_where_they_are() {
+    let world = world("many");
+    let mut admin = world.superuser();
+    run(&mut admin, "INSERT INTO orgscope.audit_log (action) SELECT 'denied' FROM generate_series(1, 20001)");
+    assert_eq!(one(&mut admin, MAKE), "3");
+    assert_eq!(rows(&mut admin, PARTITIONS).len(), 2);
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_log_default"), "20001");
 }

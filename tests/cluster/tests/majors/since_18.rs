@@ -254,6 +254,10 @@ fn a_partitions_own_key_that_does_not_bind_is_refused() {
     );
     let error = refused(&mut owner, "OS005", "SELECT orgscope.enable_org_scoping('public.t')");
     assert_eq!(error.table(), Some("t_1"));
+    let why = "It is a partition, and its foreign key t_1_organization_id_fkey is NOT ENFORCED.";
+    assert_eq!(error.detail(), Some(why));
+    let help = "Drop that foreign key first, or that of the table above which it comes from.";
+    assert_eq!(error.hint(), Some(help));
     run(
         &mut owner,
         "ALTER TABLE t_1 DROP CONSTRAINT t_1_organization_id_fkey; SELECT orgscope.enable_org_scoping('public.t')",

@@ -46,6 +46,10 @@ fn used_tokens_are_remembered_over_crash_and_restart_and_a_full_table_takes_none
     }
     let error = refused(&mut world.app(), "OS003", &set("17"));
     assert_eq!(error.message(), "no room to remember that an organization token was used");
+    let why = "As many tokens with the claim \"jti\" as orgscope.token_ids says are in use and have not expired.";
+    assert_eq!(error.detail(), Some(why));
+    let help = "Have tokens issued for a shorter time, or raise orgscope.token_ids and restart the server.";
+    assert_eq!(error.hint(), Some(help));
     // One without an id needs no room.
     run(&mut world.app(), &format!("SET LOCAL orgscope.token = '{}'", token(A)));
     world.cluster().crash_and_recover().unwrap();
@@ -89,15 +93,36 @@ fn without_preloading_there_is_no_single_use_and_no_secret_key() {
     ]);
     let output = psql.args(["-c", "SELECT 'none: ' || (orgscope.current_org() IS NULL)"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("WARNING:  organization token was set before orgscope was loaded"), "{told}");
+    for text in [
+        "WARNING:  organization token was set before orgscope was loaded",
+        "DETAIL:  It was set in an earlier transaction, and nobody has looked at it.",
+        "HINT:  Set it with SET LOCAL in this transaction; add orgscope to shared_preload_libraries.",
+    ] {
+        assert!(told.contains(text), "{told}");
+    }
     assert!(String::from_utf8_lossy(&output.stdout).contains("none: true"), "{output:?}");
     let mut app = world.app();
     run(&mut app, "SELECT orgscope.current_org()");
     let secret = keys()[3].sign(&claims(A));
     for (token, expected) in [
-        (once("x"), "cannot tell whether an organization token was used before"),
-        (secret, "symmetric keys need the library to be preloaded"),
+        (
+            once("x"),
+            [
+                "cannot tell whether an organization token was used before",
+                "A token with the claim \"jti\" is good for one transaction in the whole server, which is known in shared memory only.",
+                "Add orgscope to shared_preload_libraries, or have tokens issued without \"jti\".",
+            ],
+        ),
+        (
+            secret,
+            [
+                "symmetric keys need the library to be preloaded",
+                "Before the library is loaded every role can read orgscope.jwks.",
+                "Add orgscope to shared_preload_libraries, or have tokens signed with EdDSA, ES256 or RS256.",
+            ],
+        ),
     ] {
-        assert_eq!(message(&mut app, &format!("SET LOCAL orgscope.token = '{token}'")), expected);
+        let error = refused(&mut app, "OS003", &format!("SET LOCAL orgscope.token = '{token}'"));
+        assert_eq!([error.message(), error.detail().unwrap(), error.hint().unwrap()], expected);
     }
 }
