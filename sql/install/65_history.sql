@@ -151,9 +151,11 @@ COMMENT ON FUNCTION orgscope.history_of(regclass, text) IS
     'the same with the key as text: the value of a primary key of one column, or an object of its columns';
 
 -- For a key that is written or bound as a number, a uuid and so on. A text and a literal without a type are the function
--- above's.
+-- above's. Printed as the images are.
 CREATE FUNCTION orgscope.history_of(target regclass, key anynonarray) RETURNS SETOF orgscope.change_log
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    SET TimeZone = 'UTC' SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET extra_float_digits = 1
+    SET bytea_output = 'hex' SET lc_monetary = 'C'
     AS $$ SELECT l FROM orgscope.history_of(target, to_jsonb(key) #>> '{}') l $$;
 COMMENT ON FUNCTION orgscope.history_of(regclass, anynonarray) IS
     'the same with the value of a primary key of one column, in its own type';
