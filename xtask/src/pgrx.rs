@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use orgscope_cluster::{Account, Installation, we_are_root};
@@ -78,26 +78,13 @@ pub fn install(log: &str) -> Result<step::Finished> {
     step::run(log, "build and install the extension (release)", &mut install)
 }
 
-/// A build that goes on beside other work. Its end is waited for when it is dropped.
-pub struct Ahead(Child);
-
-impl Ahead {
-    /// Builds what [`install`] will then find built. Debug builds have a folder, and so a lock, of their own.
-    pub fn build() -> Result<Self> {
-        let mut package = command("package");
-        build_for(&mut package, &Installation::find()?)?;
-        package.arg("--out-dir").arg(project::target("ahead"));
-        let log = step::log("build-ahead")?;
-        package.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Self(package.spawn().context("cannot run cargo-pgrx")?))
-    }
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        // What went wrong goes wrong again, and is shown, when it is installed.
-        let _ = self.0.wait();
-    }
+/// Builds what [`install`] will then find built, beside other work. Debug builds have a folder, and so a lock, of their own.
+/// What goes wrong goes wrong again, and is shown, when it is installed.
+pub fn build_ahead() -> Result<step::Beside> {
+    let mut package = command("package");
+    build_for(&mut package, &Installation::find()?)?;
+    package.arg("--out-dir").arg(project::target("ahead"));
+    step::beside("build-ahead", &mut package)
 }
 
 /// What `cargo pgrx test` needs beyond its defaults; removed when dropped.

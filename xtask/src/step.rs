@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -70,11 +70,40 @@ fn panics<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = &'a &'a str> {
 /// Runs a command with its output in `target/logs/<name>.log`.
 pub fn run(name: &str, what: &str, command: &mut Command) -> Result<Finished> {
     let (log, file) = (log_path(name)?, log(name)?);
-    command.stdin(std::process::Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let progress = Progress::start(what);
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
     let seconds = progress.finish(status.success());
     Ok(Finished { success: status.success(), seconds, log })
+}
+
+/// A command that goes on beside other work, with its output in a log. Its end is waited for, also when this is dropped.
+pub struct Beside {
+    child: Child,
+    log: PathBuf,
+}
+
+pub fn beside(name: &str, command: &mut Command) -> Result<Beside> {
+    let (log, file) = (log_path(name)?, log(name)?);
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+    Ok(Beside { child, log })
+}
+
+impl Beside {
+    /// Shows progress until it is over.
+    pub fn wait(mut self, what: &str) -> Result<Finished> {
+        let progress = Progress::start(what);
+        let status = self.child.wait().context("cannot wait for a command")?;
+        let seconds = progress.finish(status.success());
+        Ok(Finished { success: status.success(), seconds, log: self.log.clone() })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.child.wait();
+    }
 }
 
 /// Shows progress while a closure works.
@@ -86,7 +115,7 @@ pub fn work<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// `target/logs/<name>.log`, begun anew.
-pub fn log(name: &str) -> Result<File> {
+fn log(name: &str) -> Result<File> {
     let path = log_path(name)?;
     File::create(&path).with_context(|| format!("cannot write {}", path.display()))
 }

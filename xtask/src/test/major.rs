@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use super::count::Count;
 use super::{Outcome, Shared, golden, monitoring, pgaudit, poolers, postgres, schemas, suites};
 use crate::major::Major;
-use crate::pgrx::Ahead;
-use crate::{pgrx, setup, step};
+use crate::{pgrx, setup};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -43,12 +42,11 @@ pub fn run(options: &Options) -> Result<()> {
     ];
     let after: Vec<_> = after.into_iter().filter(|(suite, _)| wants(suite)).collect();
     // Compiling as one program keeps one core busy, for two minutes; the first suites leave the others to it.
-    let ahead = (!after.is_empty()).then(Ahead::build).transpose()?;
+    let ahead = (!after.is_empty()).then(pgrx::build_ahead).transpose()?;
     let mut outcomes = suites::before_install(major, &wants, options.first)?;
-    step::work("the rest of the release build that has gone on meanwhile", || {
-        drop(ahead);
-        Ok(())
-    })?;
+    if let Some(ahead) = ahead {
+        ahead.wait("the rest of the release build that has gone on meanwhile")?;
+    }
     // `cargo pgrx test` has installed its own build, with the tests inside; the rest runs what users get.
     if !after.is_empty() {
         let install = pgrx::install("install")?;

@@ -1,6 +1,6 @@
 //! The suites that cargo runs.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::count::Count;
 use super::{Outcome, judge};
@@ -23,16 +23,55 @@ pub fn before_install(major: &Major, wants: &impl Fn(&str) -> bool, with_tools: 
     suites.into_iter().filter(|(name, _)| wants(name)).map(|(_, run)| run()).collect()
 }
 
+/// Tests that wait for something to expire, a minute at the least; the others run meanwhile.
+const WAITING: [&str; 2] = ["break_glass", "token"];
+
 /// Real servers, several connections; needs the extension installed. Tests of what a later major brought, in modules
 /// `since_N`, are left out.
 pub fn cluster(major: &Major) -> Result<Outcome> {
-    let mut test = project::cargo();
-    test.args(["test", "--package", "orgscope-cluster", "--no-fail-fast", "--"]);
-    for later in SUPPORTED.iter().filter(|later| later.number > major.number) {
-        test.arg("--skip").arg(format!("since_{}::", later.number));
+    let cargo = || {
+        let mut cargo = project::cargo();
+        cargo.args(["test", "--package", "orgscope-cluster", "--no-fail-fast"]);
+        cargo
+    };
+    let build = step::run("cluster-build", "build the cluster tests", cargo().arg("--no-run"))?;
+    if !build.success {
+        return judge("cluster", &build, Count::of_cargo_test);
     }
-    let finished = step::run("cluster", "cluster tests: real servers, several connections", &mut test)?;
-    judge("cluster", &finished, Count::of_cargo_test)
+    let (waiting, others): (Vec<_>, Vec<_>) =
+        cluster_tests()?.into_iter().partition(|name| WAITING.contains(&name.as_str()));
+    let tests = |own: Option<&str>, names: &[String]| {
+        let mut test = cargo();
+        test.args(own).args(names.iter().flat_map(|name| ["--test", name])).arg("--");
+        for later in SUPPORTED.iter().filter(|later| later.number > major.number) {
+            test.arg("--skip").arg(format!("since_{}::", later.number));
+        }
+        test
+    };
+    let waiting = step::beside("cluster-waiting", &mut tests(None, &waiting))?;
+    let mut rest = tests(Some("--lib"), &others);
+    let rest = step::run("cluster", "cluster tests: real servers, several connections", &mut rest)?;
+    let waiting = waiting.wait("those that wait for something to expire")?;
+    let (rest, waiting) =
+        (judge("cluster", &rest, Count::of_cargo_test)?, judge("cluster", &waiting, Count::of_cargo_test)?);
+    let seconds = build.seconds + rest.seconds + waiting.seconds;
+    Ok(Outcome { suite: "cluster", count: rest.count + waiting.count, seconds })
+}
+
+/// The programs of `tests/cluster/tests`.
+fn cluster_tests() -> Result<Vec<String>> {
+    let folder = project::path("tests/cluster/tests");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let is_program =
+            if path.is_dir() { path.join("main.rs").exists() } else { path.extension() == Some("rs".as_ref()) };
+        if let Some(name) = path.file_stem().and_then(|name| name.to_str()).filter(|_| is_program) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn fmt() -> Result<Outcome> {
