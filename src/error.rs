@@ -85,7 +85,7 @@ pub enum Error {
     NoReason,
     Minutes,
     NullKey,
-    ShortKey,
+    EmptyKey,
     ReadOnly {
         table: Box<TableName>,
     },
@@ -214,7 +214,7 @@ impl Error {
                 "Nobody could open the seal.",
                 "Call orgscope.seal_context() without an argument to seal the context to the end of the transaction.",
             ),
-            Self::ShortKey => report(
+            Self::EmptyKey => report(
                 "22023",
                 "key of a seal is too short",
                 "It has fewer than 16 characters, and could be guessed.",
@@ -565,7 +565,7 @@ mod tests {
             Error::ContextRefused(Refused::SealedWithoutKey),
             Error::ContextRefused(Refused::SealBreakGlass),
             Error::NullKey,
-            Error::ShortKey,
+            Error::EmptyKey,
             Error::NullToken,
             Error::NoContext { table: None, why: Absent::NoToken },
             Error::NoReason,
