@@ -216,9 +216,9 @@ impl Error {
             ),
             Self::EmptyKey => report(
                 "22023",
-                "key of a seal is too short",
-                "It has fewer than 16 characters, and could be guessed.",
-                "Use a new random key for each checkout, as a bind parameter.",
+                "key of a seal must not be empty",
+                "Everybody would bring it.",
+                "Use a new, long, random key for each checkout, as a bind parameter.",
             ),
             Self::ReadOnly { table } => Report {
                 table: Some(table.clone()),
@@ -259,12 +259,15 @@ impl Error {
                 "A rule or a trigger on orgscope.audit_log, or on a partition of it, has taken them away.",
                 "Drop it: the audit log takes no rules and triggers but its own.",
             ),
-            Self::AuditImmutable { operation, table } => report(
-                "OS008",
-                "audit rows cannot be changed",
-                &format!("{operation} on {}.{} is refused for every role.", table.schema, table.table),
-                "Add a new row that corrects the record instead.",
-            ),
+            Self::AuditImmutable { operation, table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS008",
+                    "audit rows cannot be changed",
+                    &format!("{operation} on {}.{} is refused for every role.", table.schema, table.table),
+                    "Add a new row that corrects the record instead.",
+                )
+            },
             Self::ForeignChain => report(
                 "OS002",
                 "audit chain belongs to another organization",
