@@ -171,12 +171,9 @@ pub fn note_entry(entry: Entry) {
 
 /// The extension goes, and its log with it: the server log is what stays.
 pub fn announce_drop() {
-    // SAFETY: this backend's own identity.
-    let (login, role) = unsafe { (pg_sys::GetAuthenticatedUserId(), pg_sys::GetUserId()) };
-    let name = |role| pg::role_name(role).unwrap_or_default();
     if extension_is_there() {
-        let detail = serde_json::json!({ "login_name": name(login), "role_name": name(role) });
-        pg::log(&format!("orgscope audit: the extension is about to be dropped, and its log with it {detail}"));
+        let detail = serde_json::json!({ "message": "the extension is about to be dropped, and its log with it" });
+        Entry::of_client("lifecycle", "DROP EXTENSION", Some(detail)).log();
         wait_for_writer();
     }
 }

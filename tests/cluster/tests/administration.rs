@@ -282,7 +282,11 @@ fn the_extension_leaves_a_line_in_the_server_log() {
     let other = world.beside("other");
     run(&mut other.superuser(), "CREATE EXTENSION orgscope; DROP EXTENSION orgscope");
     let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
-    assert!(log.contains("the extension is about to be dropped"), "{log}");
+    let line = log.lines().find(|line| line.contains("the extension is about to be dropped")).unwrap();
+    let (_, json) = line.split_once("orgscope audit: ").unwrap();
+    let event: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!((&event["action"], &event["operation"]), (&"lifecycle".into(), &"DROP EXTENSION".into()), "{line}");
+    assert_eq!((&event["login_name"], &event["event_count"]), (&"postgres".into(), &1.into()), "{line}");
     // Without it nothing is noted, and nothing fails.
     run(&mut other.superuser(), "SET session_replication_role = replica; CREATE ROLE r BYPASSRLS; DROP ROLE r");
     refused(&mut world.superuser(), "OS006", "DROP EXTENSION orgscope CASCADE");
