@@ -39,6 +39,13 @@ unsafe extern "C-unwind" fn utility(
         let node = (*statement).utilityStmt;
         // Some commands end the transaction that keeps their tree.
         let tag = (*node).type_;
+        // Before what it depends on: a function may have changed a setting, and change it back.
+        if administration::is_changed() {
+            entry(|| {
+                administration::look();
+                Ok(())
+            });
+        }
         if concerns_us((*node).type_) {
             entry(|| before(node));
         }
@@ -62,9 +69,11 @@ unsafe extern "C-unwind" fn utility(
         if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
             entry(scope::judge_owners);
         }
-        if tag == pg_sys::NodeTag::T_VariableSetStmt {
+        if matches!(tag, pg_sys::NodeTag::T_VariableSetStmt | pg_sys::NodeTag::T_DiscardStmt) {
             entry(|| {
-                lifetime::after_reset(&*node.cast());
+                if tag == pg_sys::NodeTag::T_VariableSetStmt {
+                    lifetime::after_reset(&*node.cast());
+                }
                 if administration::is_changed() {
                     administration::look();
                 }
@@ -126,10 +135,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
     // SAFETY: each cast follows the node's tag.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_VariableSetStmt => {
-                administration::look();
-                lifetime::check_set(&*node.cast())
-            }
+            pg_sys::NodeTag::T_VariableSetStmt => lifetime::check_set(&*node.cast()),
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
             pg_sys::NodeTag::T_DropStmt => {
                 scope::name(node);

@@ -171,6 +171,9 @@ impl Access {
             return Ok(());
         }
         let Some(name) = scoped_name(table) else { return Ok(()) };
+        if administration::is_changed() {
+            administration::look();
+        }
         if BYPASS.get() == Bypass::Deny {
             return Err(Error::BypassDenied { table: table_name(table, None) });
         }
