@@ -187,6 +187,14 @@ pub fn note_entry(entry: Entry) {
     }
 }
 
+/// A catalog changed by hand. In the server log too where that could hide the extension, and its audit log with it.
+pub fn note_by_hand(catalog: pg_sys::Oid, entry: Entry) {
+    if [pg_sys::ExtensionRelationId, pg_sys::NamespaceRelationId].contains(&catalog) && extension_is_there() {
+        entry.log();
+    }
+    note_entry(entry);
+}
+
 /// The extension goes, and its log with it: the server log is what stays.
 pub fn announce_drop() {
     if extension_is_there() {

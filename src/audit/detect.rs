@@ -213,7 +213,8 @@ impl Access {
 /// A catalog is changed without the command for it: what no event trigger sees.
 fn record_by_hand(catalog: pg_sys::Oid, permissions: u64) {
     if let Some(operation) = written(permissions, true) {
-        administration::note_entry(LogEntry::of_client("ddl", operation, None).of_table(Some(qualified(catalog))));
+        let entry = LogEntry::of_client("ddl", operation, None).of_table(Some(qualified(catalog)));
+        administration::note_by_hand(catalog, entry);
     }
 }
 
