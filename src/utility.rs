@@ -108,9 +108,9 @@ fn commits_prepared(statement: &pg_sys::TransactionStmt) -> bool {
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
-        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
-        T_DiscardStmt, T_DropOwnedStmt, T_DropStmt, T_ExplainStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt,
-        T_VariableSetStmt,
+        T_AlterEventTrigStmt, T_AlterExtensionContentsStmt, T_AlterExtensionStmt, T_AlterObjectSchemaStmt,
+        T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt, T_DiscardStmt, T_DropOwnedStmt,
+        T_DropStmt, T_ExplainStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -120,6 +120,9 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_DropOwnedStmt
             | T_CreateTableAsStmt
             | T_AlterEventTrigStmt
+            | T_AlterExtensionContentsStmt
+            | T_AlterExtensionStmt
+            | T_AlterObjectSchemaStmt
             | T_RenameStmt
             | T_AlterOwnerStmt
             | T_LockStmt
@@ -158,6 +161,9 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 scope::forget_sources();
                 Ok(())
             }
+            pg_sys::NodeTag::T_AlterExtensionContentsStmt
+            | pg_sys::NodeTag::T_AlterExtensionStmt
+            | pg_sys::NodeTag::T_AlterObjectSchemaStmt => ddl::record_extension(node),
             _ => ddl::record_event_trigger(node),
         }
     }

@@ -23,6 +23,10 @@ fn added(world: &World, sql: &[&str]) -> Vec<String> {
     )
 }
 
+fn server_log(world: &World) -> String {
+    std::fs::read_to_string(world.cluster().log_path()).unwrap()
+}
+
 /// Without one that is forgotten.
 #[test]
 fn every_setting_of_superusers_is_on_record() {
@@ -110,4 +114,65 @@ fn what_is_put_on_again_was_off_on_record() {
         let added = added(&world, &[&sql]);
         assert!(added.starts_with(&off.map(str::to_owned)), "{sql}: {added:?}");
     }
+}
+
+#[test]
+fn what_leaves_the_extension_is_on_record() {
+    let world = World::without_tables("taken_off_members");
+    let ddl = |operation: &str, object: &str| format!("ddl|{operation}|{object}|-");
+    assert_eq!(
+        added(
+            &world,
+            &[
+                "ALTER EXTENSION orgscope DROP EVENT TRIGGER orgscope_keep_scoping",
+                "ALTER EXTENSION orgscope ADD EVENT TRIGGER orgscope_keep_scoping",
+                "ALTER EXTENSION orgscope UPDATE",
+                "ALTER EXTENSION orgscope DROP EVENT TRIGGER orgscope_keep_scoping; DROP EVENT TRIGGER orgscope_keep_scoping",
+            ]
+        ),
+        [
+            ddl("ALTER EXTENSION DROP", "orgscope"),
+            ddl("ALTER EXTENSION ADD", "orgscope"),
+            ddl("ALTER EXTENSION UPDATE", "orgscope"),
+            ddl("ALTER EXTENSION DROP", "orgscope"),
+            ddl("DROP EVENT TRIGGER", "orgscope_keep_scoping"),
+        ]
+    );
+    let log = server_log(&world);
+    for line in [r#""operation":"ALTER EXTENSION DROP""#, r#""operation":"DROP EVENT TRIGGER""#] {
+        assert!(log.lines().any(|l| l.contains("orgscope audit: {") && l.contains(line)), "{line}");
+    }
+    let back = "BEGIN; ALTER EXTENSION orgscope DROP EVENT TRIGGER orgscope_keep_scoping_parts; ROLLBACK";
+    assert_eq!(added(&world, &[back]), [ddl("ALTER EXTENSION DROP", "orgscope")]);
+    // Those of others are their own affair.
+    let others = "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+         CREATE EVENT TRIGGER other ON sql_drop EXECUTE FUNCTION f(); DROP EVENT TRIGGER other";
+    assert_eq!(added(&world, &[others]), [""; 0]);
+    refused(&mut world.app(), "42501", "ALTER EXTENSION orgscope DROP EVENT TRIGGER orgscope_keep_scoping_parts");
+}
+
+/// Under another name the extension is not there for whoever looks for it at the end of the transaction.
+#[test]
+fn an_extension_that_is_hidden_leaves_its_records_in_the_server_log() {
+    let world = World::in_own_cluster(&Options::default());
+    let other = world.beside("other");
+    let mut admin = other.superuser();
+    run(&mut admin, "CREATE EXTENSION orgscope");
+    run(
+        &mut admin,
+        "BEGIN; UPDATE pg_extension SET extname = 'x' WHERE extname = 'orgscope'; CREATE ROLE sneaky BYPASSRLS; COMMIT",
+    );
+    let log = server_log(&other);
+    let lines: Vec<_> = log.lines().filter(|line| line.contains("orgscope audit: {")).collect();
+    assert!(lines.iter().any(|line| line.contains(r#""table_name":"pg_catalog.pg_extension""#)), "{lines:?}");
+    // Back under its name, and noted before that is known to last.
+    run(&mut admin, "UPDATE pg_extension SET extname = 'orgscope' WHERE extname = 'x'");
+    let count = |world: &World| server_log(world).matches(r#""table_name":"pg_catalog.pg_namespace""#).count();
+    run(&mut admin, "BEGIN; UPDATE pg_namespace SET nspname = nspname WHERE nspname = 'orgscope'; ROLLBACK");
+    assert!(count(&other) > 0);
+    run(
+        &mut admin,
+        "BEGIN; CREATE ROLE sneaky2 BYPASSRLS; UPDATE pg_extension SET extname = 'x' WHERE extname = 'orgscope'; COMMIT",
+    );
+    assert!(server_log(&other).contains(r#""role":"sneaky2""#), "{}", server_log(&other));
 }
