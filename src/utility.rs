@@ -1,4 +1,5 @@
-//! The hook on utility statements: SET without LOCAL, DROP of the extension, and foreign keys added to scoped tables.
+//! The hook on utility statements: SET without LOCAL, DROP of the extension or of parts of it, and foreign keys added to
+//! scoped tables.
 //!
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.

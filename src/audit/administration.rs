@@ -132,6 +132,9 @@ pub fn look() {
     if now.replication == replica && seen.is_none_or(|s| s.replication != replica) {
         note("setting", "SET", serde_json::json!({ "name": "session_replication_role", "value": "replica" }));
     }
+    if seen.is_some_and(|seen| seen.rules == now.rules) {
+        return;
+    }
     // The session began with those of the startup packet.
     let since = if seen.is_some() { pg_sys::GucSource::PGC_S_INTERACTIVE } else { pg_sys::GucSource::PGC_S_CLIENT };
     let set = set_by_session(since);
