@@ -85,7 +85,7 @@ pub enum Error {
     NoReason,
     Minutes,
     NullKey,
-    ShortKey,
+    EmptyKey,
     ReadOnly {
         table: Box<TableName>,
     },
@@ -214,11 +214,11 @@ impl Error {
                 "Nobody could open the seal.",
                 "Call orgscope.seal_context() without an argument to seal the context to the end of the transaction.",
             ),
-            Self::ShortKey => report(
+            Self::EmptyKey => report(
                 "22023",
-                "key of a seal is too short",
-                "It has fewer than 16 characters, and could be guessed.",
-                "Use a new random key for each checkout, as a bind parameter.",
+                "key of a seal must not be empty",
+                "Everybody would bring it.",
+                "Use a new, long, random key for each checkout, as a bind parameter.",
             ),
             Self::ReadOnly { table } => Report {
                 table: Some(table.clone()),
@@ -259,12 +259,15 @@ impl Error {
                 "A rule or a trigger on orgscope.audit_log, or on a partition of it, has taken them away.",
                 "Drop it: the audit log takes no rules and triggers but its own.",
             ),
-            Self::AuditImmutable { operation, table } => report(
-                "OS008",
-                "audit rows cannot be changed",
-                &format!("{operation} on {}.{} is refused for every role.", table.schema, table.table),
-                "Add a new row that corrects the record instead.",
-            ),
+            Self::AuditImmutable { operation, table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "OS008",
+                    "audit rows cannot be changed",
+                    &format!("{operation} on {}.{} is refused for every role.", table.schema, table.table),
+                    "Add a new row that corrects the record instead.",
+                )
+            },
             Self::ForeignChain => report(
                 "OS002",
                 "audit chain belongs to another organization",
@@ -565,7 +568,7 @@ mod tests {
             Error::ContextRefused(Refused::SealedWithoutKey),
             Error::ContextRefused(Refused::SealBreakGlass),
             Error::NullKey,
-            Error::ShortKey,
+            Error::EmptyKey,
             Error::NullToken,
             Error::NoContext { table: None, why: Absent::NoToken },
             Error::NoReason,

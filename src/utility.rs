@@ -1,4 +1,5 @@
-//! The hook on utility statements: SET without LOCAL, DROP of the extension, and foreign keys added to scoped tables.
+//! The hook on utility statements: SET without LOCAL, DROP of the extension or of parts of it, and foreign keys added to
+//! scoped tables.
 //!
 //! It looks, and may refuse; then the statement runs in a plain frame, so that PostgreSQL's own errors reach the client
 //! with every field they began with.
@@ -39,6 +40,13 @@ unsafe extern "C-unwind" fn utility(
         let node = (*statement).utilityStmt;
         // Some commands end the transaction that keeps their tree.
         let tag = (*node).type_;
+        // Before what it depends on: a function may have changed a setting, and change it back.
+        if administration::is_changed() {
+            entry(|| {
+                administration::look();
+                Ok(())
+            });
+        }
         if concerns_us((*node).type_) {
             entry(|| before(node));
         }
@@ -64,9 +72,11 @@ unsafe extern "C-unwind" fn utility(
         if (*node).type_ == pg_sys::NodeTag::T_ReassignOwnedStmt {
             entry(scope::judge_owners);
         }
-        if tag == pg_sys::NodeTag::T_VariableSetStmt {
+        if matches!(tag, pg_sys::NodeTag::T_VariableSetStmt | pg_sys::NodeTag::T_DiscardStmt) {
             entry(|| {
-                lifetime::after_reset(&*node.cast());
+                if tag == pg_sys::NodeTag::T_VariableSetStmt {
+                    lifetime::after_reset(&*node.cast());
+                }
                 if administration::is_changed() {
                     administration::look();
                 }
@@ -101,9 +111,9 @@ fn commits_prepared(statement: &pg_sys::TransactionStmt) -> bool {
 /// The first look at every utility statement, BEGIN and COMMIT among them.
 fn concerns_us(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
-        T_AlterEventTrigStmt, T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt,
-        T_DiscardStmt, T_DropOwnedStmt, T_DropStmt, T_ExplainStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt,
-        T_VariableSetStmt,
+        T_AlterEventTrigStmt, T_AlterExtensionContentsStmt, T_AlterExtensionStmt, T_AlterObjectSchemaStmt,
+        T_AlterOwnerStmt, T_AlterTableStmt, T_CreateSchemaStmt, T_CreateTableAsStmt, T_DiscardStmt, T_DropOwnedStmt,
+        T_DropStmt, T_ExplainStmt, T_FetchStmt, T_GrantStmt, T_LockStmt, T_RenameStmt, T_VariableSetStmt,
     };
     matches!(
         tag,
@@ -113,6 +123,9 @@ fn concerns_us(tag: pg_sys::NodeTag) -> bool {
             | T_DropOwnedStmt
             | T_CreateTableAsStmt
             | T_AlterEventTrigStmt
+            | T_AlterExtensionContentsStmt
+            | T_AlterExtensionStmt
+            | T_AlterObjectSchemaStmt
             | T_RenameStmt
             | T_AlterOwnerStmt
             | T_LockStmt
@@ -128,10 +141,7 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
     // SAFETY: each cast follows the node's tag.
     unsafe {
         match (*node).type_ {
-            pg_sys::NodeTag::T_VariableSetStmt => {
-                administration::look();
-                lifetime::check_set(&*node.cast())
-            }
+            pg_sys::NodeTag::T_VariableSetStmt => lifetime::check_set(&*node.cast()),
             pg_sys::NodeTag::T_AlterTableStmt => ddl::check_attach(&*node.cast()),
             pg_sys::NodeTag::T_DropStmt => {
                 scope::name(node);
@@ -154,6 +164,9 @@ unsafe fn before(node: *mut pg_sys::Node) -> Result<(), Error> {
                 scope::forget_sources();
                 Ok(())
             }
+            pg_sys::NodeTag::T_AlterExtensionContentsStmt
+            | pg_sys::NodeTag::T_AlterExtensionStmt
+            | pg_sys::NodeTag::T_AlterObjectSchemaStmt => ddl::record_extension(node),
             _ => ddl::record_event_trigger(node),
         }
     }

@@ -34,7 +34,7 @@ COMMENT ON FUNCTION orgscope.seal_context() IS
 CREATE FUNCTION orgscope.seal_context(key text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'orgscope_seal_context_with_key';
 COMMENT ON FUNCTION orgscope.seal_context(text) IS
-    'keep the organization over the transactions of this session until unseal_context() is called with the same key of at least 16 characters, which belongs in a bind parameter';
+    'keep the organization over the transactions of this session until unseal_context() is called with the same key, which should be long and random, and belongs in a bind parameter';
 
 CREATE FUNCTION orgscope.unseal_context(key text) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'orgscope_unseal_context';

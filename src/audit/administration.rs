@@ -10,15 +10,15 @@ use super::queue;
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, Backend, entry, in_parallel_worker, raw};
 use crate::settings::{
-    AUDIT_DURABILITY, AUDIT_READS, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, CONTEXT_SOURCE, DRIFT,
-    LEAKPROOF_OPERATORS, NEW_TABLES, REQUIRE_CONTEXT, ordinal,
+    AUDIT_DURABILITY, AUDIT_READS, AUDIT_TIMEOUT, BYPASS, CONTEXT_CHANGE, CONTEXT_LIFETIME, CONTEXT_SOURCE, DRIFT,
+    EXPLAIN, LEAKPROOF_OPERATORS, NEW_TABLES, REQUIRE_CONTEXT, ordinal,
 };
 use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int, c_void};
 
 /// Our settings that only a superuser may set, in the order of [`Watched::rules`].
-const RULES: [&CStr; 10] = [
+const RULES: [&CStr; 12] = [
     c"orgscope.context_source",
     c"orgscope.context_lifetime",
     c"orgscope.context_change",
@@ -29,6 +29,8 @@ const RULES: [&CStr; 10] = [
     c"orgscope.audit_reads",
     c"orgscope.audit_durability",
     c"orgscope.leakproof_operators",
+    c"orgscope.explain",
+    c"orgscope.audit_timeout",
 ];
 
 /// What a session can change for itself, by SET, `set_config()`, a function's SET clause or otherwise: only a look at
@@ -53,6 +55,8 @@ impl Watched {
             c_int::from(AUDIT_READS.get()),
             ordinal(&AUDIT_DURABILITY),
             c_int::from(LEAKPROOF_OPERATORS.get()),
+            ordinal(&EXPLAIN),
+            AUDIT_TIMEOUT.get(),
         ];
         // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
         unsafe { Self { role: raw::GetOuterUserId(), replication: pg_sys::SessionReplicationRole, rules } }
@@ -60,6 +64,8 @@ impl Watched {
 }
 
 static SEEN: Backend<Option<Watched>> = Backend::new(None);
+/// Whether the session has set them itself, at the last look: what it takes back is on record too.
+static SET: Backend<[bool; RULES.len()]> = Backend::new([false; RULES.len()]);
 
 static mut NEXT: pg_sys::ExecutorStart_hook_type = None;
 
@@ -126,18 +132,26 @@ pub fn look() {
     if now.replication == replica && seen.is_none_or(|s| s.replication != replica) {
         note("setting", "SET", serde_json::json!({ "name": "session_replication_role", "value": "replica" }));
     }
+    if seen.is_some_and(|seen| seen.rules == now.rules) {
+        return;
+    }
+    // The session began with those of the startup packet.
+    let since = if seen.is_some() { pg_sys::GucSource::PGC_S_INTERACTIVE } else { pg_sys::GucSource::PGC_S_CLIENT };
+    let set = set_by_session(since);
+    let was_set = SET.with(|s| std::mem::replace(s, set));
     for (i, name) in RULES.iter().enumerate() {
-        let since = match seen {
-            Some(seen) if seen.rules[i] == now.rules[i] => continue,
-            Some(_) => pg_sys::GucSource::PGC_S_INTERACTIVE,
-            // The session began with it: in the startup packet.
-            None => pg_sys::GucSource::PGC_S_CLIENT,
-        };
-        if set_by_session(name, since) {
-            // SAFETY: the setting exists.
-            let value = pg::text_of(unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) });
-            note("setting", "SET", serde_json::json!({ "name": name.to_string_lossy(), "value": value }));
+        if seen.is_some_and(|seen| seen.rules[i] == now.rules[i]) {
+            continue;
         }
+        let operation = match (set[i], was_set[i]) {
+            (true, _) => "SET",
+            (false, true) => "RESET",
+            // A file was read anew.
+            (false, false) => continue,
+        };
+        // SAFETY: the setting exists.
+        let value = pg::text_of(unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) });
+        note("setting", operation, serde_json::json!({ "name": name.to_string_lossy(), "value": value }));
     }
 }
 
@@ -147,10 +161,17 @@ pub fn bypasses(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
-/// Not by a file that was read anew.
-fn set_by_session(name: &CStr, since: pg_sys::GucSource::Type) -> bool {
-    // SAFETY: guc.c's names are NUL-terminated.
-    pg::settings().any(|s| unsafe { CStr::from_ptr(s.name) } == name && s.source >= since)
+/// Which of our rules have a value of this session's own.
+fn set_by_session(since: pg_sys::GucSource::Type) -> [bool; RULES.len()] {
+    let mut set = [false; RULES.len()];
+    for setting in pg::settings().filter(|s| s.source >= since) {
+        // SAFETY: guc.c's names are NUL-terminated.
+        let name = unsafe { CStr::from_ptr(setting.name) };
+        if let Some(i) = RULES.iter().position(|rule| *rule == name) {
+            set[i] = true;
+        }
+    }
+    set
 }
 
 /// What the session has changed for itself. Without a queue its transaction writes it.
@@ -169,14 +190,19 @@ pub fn note_entry(entry: Entry) {
     }
 }
 
+/// A catalog changed by hand. In the server log too where that could hide the extension, and its audit log with it.
+pub fn note_by_hand(catalog: pg_sys::Oid, entry: Entry) {
+    if [pg_sys::ExtensionRelationId, pg_sys::NamespaceRelationId].contains(&catalog) && extension_is_there() {
+        entry.log();
+    }
+    note_entry(entry);
+}
+
 /// The extension goes, and its log with it: the server log is what stays.
 pub fn announce_drop() {
-    // SAFETY: this backend's own identity.
-    let (login, role) = unsafe { (pg_sys::GetAuthenticatedUserId(), pg_sys::GetUserId()) };
-    let name = |role| pg::role_name(role).unwrap_or_default();
     if extension_is_there() {
-        let detail = serde_json::json!({ "login_name": name(login), "role_name": name(role) });
-        pg::log(&format!("orgscope audit: the extension is about to be dropped, and its log with it {detail}"));
+        let detail = serde_json::json!({ "message": "the extension is about to be dropped, and its log with it" });
+        Entry::of_client("lifecycle", "DROP EXTENSION", Some(detail)).log();
         wait_for_writer();
     }
 }

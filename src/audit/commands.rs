@@ -13,13 +13,14 @@ use std::ffi::CStr;
 pub fn concerns(tag: pg_sys::NodeTag) -> bool {
     use pg_sys::NodeTag::{
         T_AlterDatabaseSetStmt, T_AlterRoleSetStmt, T_AlterRoleStmt, T_AlterSystemStmt, T_CreateRoleStmt,
-        T_GrantRoleStmt,
+        T_GrantRoleStmt, T_GrantStmt,
     };
     matches!(
         tag,
         T_CreateRoleStmt
             | T_AlterRoleStmt
             | T_GrantRoleStmt
+            | T_GrantStmt
             | T_AlterSystemStmt
             | T_AlterRoleSetStmt
             | T_AlterDatabaseSetStmt
@@ -29,18 +30,19 @@ pub fn concerns(tag: pg_sys::NodeTag) -> bool {
 /// After the command, in its transaction.
 pub unsafe fn record(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag::{
-        T_AlterDatabaseSetStmt, T_AlterRoleSetStmt, T_AlterRoleStmt, T_AlterSystemStmt, T_CreateRoleStmt,
+        T_AlterDatabaseSetStmt, T_AlterRoleSetStmt, T_AlterRoleStmt, T_AlterSystemStmt, T_CreateRoleStmt, T_GrantStmt,
     };
     // SAFETY: each cast follows the node's tag; the tree is the parser's and outlives the command.
     unsafe {
         match (*node).type_ {
             T_CreateRoleStmt => {
                 let command = &*node.cast::<pg_sys::CreateRoleStmt>();
-                role("CREATE ROLE", pg::text_of(command.role), command.options);
+                role("CREATE ROLE", pg::text_of(command.role), command.options, true);
             }
             T_AlterRoleStmt => {
                 let command = &*node.cast::<pg_sys::AlterRoleStmt>();
-                role("ALTER ROLE", role_of(command.role), command.options);
+                // ALTER GROUP ... DROP USER takes members away.
+                role("ALTER ROLE", role_of(command.role), command.options, command.action >= 0);
             }
             T_AlterSystemStmt => {
                 set("ALTER SYSTEM", (*node.cast::<pg_sys::AlterSystemStmt>()).setstmt, None, None);
@@ -53,6 +55,7 @@ pub unsafe fn record(node: *mut pg_sys::Node) {
                 let command = &*node.cast::<pg_sys::AlterDatabaseSetStmt>();
                 set("ALTER DATABASE", command.setstmt, None, pg::text_of(command.dbname));
             }
+            T_GrantStmt => grant_of_settings(&*node.cast()),
             _ => grant(&*node.cast()),
         }
     }
@@ -65,7 +68,7 @@ unsafe fn role_of(role: *mut pg_sys::RoleSpec) -> Option<String> {
 }
 
 /// CREATE ROLE, ALTER ROLE and ALTER GROUP: attributes, and memberships that they give.
-unsafe fn role(operation: &'static str, name: Option<String>, options: *mut pg_sys::List) {
+unsafe fn role(operation: &'static str, name: Option<String>, options: *mut pg_sys::List, adds: bool) {
     let mut detail = json!({ "role": name });
     let (mut gives, mut has_password) = (false, false);
     for option in nodes::<pg_sys::DefElem>(options) {
@@ -77,7 +80,7 @@ unsafe fn role(operation: &'static str, name: Option<String>, options: *mut pg_s
                     gives = true;
                 }
                 Ok("addroleto" | "rolemembers" | "adminmembers") => {
-                    gives |= name.as_deref().is_some_and(reaches_bypass);
+                    gives |= adds && name.as_deref().is_some_and(reaches_bypass);
                 }
                 Ok("password") => has_password = true,
                 _ => {}
@@ -106,7 +109,40 @@ unsafe fn grant(command: &pg_sys::GrantRoleStmt) {
     }
 }
 
-/// Whether the role is outside row security, or is a member of one that is.
+/// GRANT of the right to set what holds row security, which only a superuser has otherwise.
+unsafe fn grant_of_settings(command: &pg_sys::GrantStmt) {
+    if !command.is_grant || command.objtype != pg_sys::ObjectType::OBJECT_PARAMETER_ACL {
+        return;
+    }
+    // SAFETY: the parser's lists; settings are named by String nodes, and ALL has no list of privileges.
+    unsafe {
+        let settings = nodes::<pg_sys::String>(command.objects).filter_map(|s| pg::text_of((*s).sval));
+        let settings: Vec<String> = settings.filter(|name| is_ours(name)).collect();
+        if settings.is_empty() {
+            return;
+        }
+        let privileges: Vec<_> =
+            nodes::<pg_sys::AccessPriv>(command.privileges).filter_map(|p| pg::text_of((*p).priv_name)).collect();
+        let privileges = if privileges.is_empty() { vec!["all".to_owned()] } else { privileges };
+        let to: Vec<_> = nodes(command.grantees).filter_map(|r| grantee_of(r)).collect();
+        let detail = json!({ "settings": settings, "privileges": privileges, "to": to });
+        note_entry(Entry::of_client("privilege", "GRANT", Some(detail)));
+    }
+}
+
+/// PUBLIC is everybody.
+unsafe fn grantee_of(role: *mut pg_sys::RoleSpec) -> Option<String> {
+    // SAFETY: the parser's node.
+    unsafe {
+        if (*role).roletype == pg_sys::RoleSpecType::ROLESPEC_PUBLIC { Some("public".into()) } else { role_of(role) }
+    }
+}
+
+/// Predefined roles that reach the files of the server, and so the rows of every table.
+const ON_FILES: [u32; 3] =
+    [pg_sys::ROLE_PG_READ_SERVER_FILES, pg_sys::ROLE_PG_WRITE_SERVER_FILES, pg_sys::ROLE_PG_EXECUTE_SERVER_PROGRAM];
+
+/// Whether the role is outside row security, reaches the server's files, or is a member of one that does.
 fn reaches_bypass(name: &str) -> bool {
     const REACHED: &str = "WITH RECURSIVE reached (oid) AS ( \
          SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) $1::pg_catalog.name UNION \
@@ -114,7 +150,7 @@ fn reaches_bypass(name: &str) -> bool {
          SELECT pg_catalog.string_agg(oid::pg_catalog.text, ',') FROM reached";
     let reached = pg::as_superuser(|| spi::query(REACHED, &[Some(name)]));
     let mut roles = reached.iter().flat_map(|list| list.split(',')).filter_map(|oid| oid.parse::<u32>().ok());
-    roles.any(|oid| bypasses(oid.into()))
+    roles.any(|oid| ON_FILES.contains(&oid) || bypasses(oid.into()))
 }
 
 /// Settings kept for later sessions.

@@ -1,6 +1,7 @@
 //! DDL on scoped tables and on what is orgscope's own: on record in the same transaction, and also if that is rolled back,
 //! for it may have read in between what the DDL has opened.
 
+use super::administration;
 use super::entry::{self, Entry};
 use crate::error::Error;
 
@@ -9,6 +10,13 @@ pub fn record_ours(operation: &str, detail: serde_json::Value) -> Result<(), Err
     let entry = Entry::of_client("ddl", operation, Some(detail));
     entry.log();
     entry::write_now(entry)
+}
+
+/// The same when the transaction ends.
+pub fn record_ours_at_end(operation: &str, detail: serde_json::Value) {
+    let entry = Entry::of_client("ddl", operation, Some(detail));
+    entry.log();
+    administration::note_entry(entry);
 }
 
 /// `operation` is the command's tag.

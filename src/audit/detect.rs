@@ -222,6 +222,9 @@ impl Access {
             }
             return Ok(());
         };
+        if administration::is_changed() {
+            administration::look();
+        }
         if BYPASS.get() == Bypass::Deny {
             return Err(Error::BypassDenied { table: table_name(table, None) });
         }
@@ -275,7 +278,8 @@ fn toasted(table: pg_sys::Oid) -> pg_sys::Oid {
 /// A catalog is changed without the command for it: what no event trigger sees.
 fn record_by_hand(catalog: pg_sys::Oid, permissions: u64) {
     if let Some(operation) = written(permissions, true) {
-        administration::note_entry(LogEntry::of_client("ddl", operation, None).of_table(Some(qualified(catalog))));
+        let entry = LogEntry::of_client("ddl", operation, None).of_table(Some(qualified(catalog)));
+        administration::note_by_hand(catalog, entry);
     }
 }
 

@@ -153,7 +153,8 @@ pub fn is_waiting() -> bool {
     ENTRIES.with(|entries| entries.iter().any(|e| !e.written))
 }
 
-/// At the transaction's end, before it commits. Nothing if the extension has been dropped.
+/// At the transaction's end, before it commits. Where the extension has been dropped, or hidden by a change of its catalog,
+/// the server log is what is left.
 pub fn flush() -> Result<(), Error> {
     // SAFETY: a backend-local flag.
     if unsafe { pg_sys::XactReadOnly } || !is_waiting() {
@@ -166,6 +167,8 @@ pub fn flush() -> Result<(), Error> {
         write(&unwritten)?;
         // SAFETY: pushed above.
         unsafe { pg_sys::PopActiveSnapshot() };
+    } else {
+        unwritten.iter().for_each(Entry::log);
     }
     ENTRIES.with(|entries| entries.iter_mut().for_each(|e| e.written = true));
     Ok(())

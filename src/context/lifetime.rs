@@ -5,7 +5,7 @@
 
 use crate::context::signed::{self, leaves_token};
 use crate::context::token::{Fault, force};
-use crate::context::value::{end_transaction, is_session, leaves_value, stays_session};
+use crate::context::value::{end_transaction, is_organization, is_session, leaves_value, stays_session};
 use crate::context::{glass_end, seal};
 use crate::error::{Error, Refused};
 use crate::pg::{self, raw};
@@ -96,7 +96,11 @@ pub fn check_set(statement: &pg_sys::VariableSetStmt) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    if statement.kind == VAR_SET_VALUE && sets_nothing(statement) { Ok(()) } else { Err(error) }
+    let text = if statement.kind == VAR_SET_VALUE { text(statement) } else { None };
+    // '' ends a context, which is always allowed; what is no organization is the check hook's to refuse.
+    let goes_on = statement.kind == VAR_SET_VALUE
+        && text.is_none_or(|t| t.is_empty() || names(statement.name, SETTING) && !is_organization(&t));
+    if goes_on { Ok(()) } else { Err(error) }
 }
 
 /// Which runs no check hook.
@@ -122,9 +126,9 @@ pub fn after_reset(statement: &pg_sys::VariableSetStmt) {
     }
 }
 
-/// `SET orgscope.current_org = ''` ends a context, which is always allowed.
-fn sets_nothing(statement: &pg_sys::VariableSetStmt) -> bool {
+/// The value that the statement sets.
+fn text(statement: &pg_sys::VariableSetStmt) -> Option<String> {
     let statement = std::ptr::from_ref(statement).cast_mut();
     // SAFETY: the tree is the parser's; ExtractSetVariableArgs only reads it and returns a palloc'd string.
-    pg::text_of(unsafe { pg_sys::ExtractSetVariableArgs(statement) }).is_none_or(|text| text.is_empty())
+    pg::text_of(unsafe { pg_sys::ExtractSetVariableArgs(statement) })
 }

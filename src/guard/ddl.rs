@@ -12,7 +12,11 @@ use std::ffi::{CStr, c_char};
 /// Refuses to drop the extension, its schema, or what its owner owns, while tables are scoped: CASCADE would leave the
 /// tables without policies and keys, and their rows open to everybody.
 pub fn check_drop(statement: &pg_sys::DropStmt) -> Result<(), Error> {
-    use pg_sys::ObjectType::{OBJECT_EXTENSION, OBJECT_SCHEMA};
+    use pg_sys::ObjectType::{OBJECT_EVENT_TRIGGER, OBJECT_EXTENSION, OBJECT_SCHEMA};
+    if statement.removeType == OBJECT_EVENT_TRIGGER {
+        let ours = names(statement.objects).flatten().find(|name| name.starts_with(EVENT_TRIGGERS));
+        return ours.map_or(Ok(()), |name| record_ours("DROP EVENT TRIGGER", &name));
+    }
     let concerns_us = matches!(statement.removeType, OBJECT_EXTENSION | OBJECT_SCHEMA)
         && names(statement.objects).any(|name| name.as_deref() == Some("orgscope"));
     if !concerns_us {
@@ -162,7 +166,59 @@ fn names(list: *mut pg_sys::List) -> impl Iterator<Item = Option<String>> {
     nodes::<pg_sys::String>(list).map(|name| unsafe { pg::text_of((*name).sval as *const c_char) })
 }
 
-/// Our event triggers switched off, renamed or given away: only a superuser can, and no event trigger sees it.
+const UPDATE: &str = "ALTER EXTENSION UPDATE";
+
+/// What takes our objects out of the extension, after which they can be dropped one by one, or puts others in.
+pub unsafe fn record_extension(node: *mut pg_sys::Node) -> Result<(), Error> {
+    // SAFETY: each cast follows the node's tag; an extension is named by one String node.
+    let (name, command) = unsafe {
+        match (*node).type_ {
+            pg_sys::NodeTag::T_AlterExtensionContentsStmt => {
+                let statement = &*node.cast::<pg_sys::AlterExtensionContentsStmt>();
+                let command = if statement.action < 0 { "ALTER EXTENSION DROP" } else { "ALTER EXTENSION ADD" };
+                (pg::text_of(statement.extname), command)
+            }
+            pg_sys::NodeTag::T_AlterExtensionStmt => {
+                (pg::text_of((*node.cast::<pg_sys::AlterExtensionStmt>()).extname), UPDATE)
+            }
+            _ => {
+                let statement = &*node.cast::<pg_sys::AlterObjectSchemaStmt>();
+                if statement.objectType != pg_sys::ObjectType::OBJECT_EXTENSION {
+                    return Ok(());
+                }
+                let object = statement.object.cast::<pg_sys::String>();
+                (pg::text_of((*object).sval), "ALTER EXTENSION SET SCHEMA")
+            }
+        }
+    };
+    if name.as_deref() == Some("orgscope") { record_ours(command, "orgscope") } else { Ok(()) }
+}
+
+/// What only the owner may do to what is ours. Who is not is PostgreSQL's to refuse.
+fn record_ours(command: &str, object: &str) -> Result<(), Error> {
+    // SAFETY: a syscache look-up.
+    if !unsafe { pg_sys::superuser() } || !extension_is_there() || creating_ours() {
+        return Ok(());
+    }
+    let detail = serde_json::json!({ "objects": [object] });
+    if command != UPDATE {
+        return audit::record_ours(command, detail);
+    }
+    // Its script may change the audit log.
+    audit::record_ours_at_end(command, detail);
+    Ok(())
+}
+
+/// Whether a script of ours runs, which makes and changes what is ours. Another extension's may not.
+fn creating_ours() -> bool {
+    // SAFETY: plain globals, and a catalog look-up: with missing_ok an absent extension is InvalidOid.
+    unsafe {
+        pg_sys::creating_extension
+            && pg_sys::CurrentExtensionObject == pg_sys::get_extension_oid(c"orgscope".as_ptr(), true)
+    }
+}
+
+/// Our event triggers switched off, renamed, given away or dropped: only a superuser can, and no event trigger sees it.
 pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) -> Result<(), Error> {
     use pg_sys::ObjectType::OBJECT_EVENT_TRIGGER;
     // SAFETY: each cast follows the node's tag; event triggers are named by one String node.
@@ -186,12 +242,14 @@ pub unsafe fn record_event_trigger(node: *mut pg_sys::Node) -> Result<(), Error>
             _ => return Ok(()),
         }
     };
-    let ours = name.filter(|name| name.starts_with("orgscope_") && extension_is_there());
-    if let (Some(name), true) = (ours, unsafe { pg_sys::superuser() } && !creating_extension()) {
-        return audit::record_ours(command, serde_json::json!({ "objects": [name] }));
+    match name.filter(|name| name.starts_with(EVENT_TRIGGERS)) {
+        Some(name) => record_ours(command, &name),
+        None => Ok(()),
     }
-    Ok(())
 }
+
+/// How the names of our event triggers begin.
+const EVENT_TRIGGERS: &str = "orgscope_";
 
 /// With `event_triggers = off` (PostgreSQL 17), which only a superuser may set, nobody looks at DDL.
 ///
@@ -211,17 +269,12 @@ pub unsafe fn goes_unseen(node: *mut pg_sys::Node) -> bool {
 }
 
 pub unsafe fn record_unseen(node: *mut pg_sys::Node) -> Result<(), Error> {
-    if extension_is_there() && !creating_extension() {
+    if extension_is_there() && !creating_ours() {
         // SAFETY: the parser's node; names of tags are static.
         let name = unsafe { pg::text_of(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))) };
         return audit::record_ours(&name.unwrap_or_default(), serde_json::json!({ "event_triggers": "off" }));
     }
     Ok(())
-}
-
-fn creating_extension() -> bool {
-    // SAFETY: a plain global.
-    unsafe { pg_sys::creating_extension }
 }
 
 pub fn extension_is_there() -> bool {

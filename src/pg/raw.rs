@@ -62,6 +62,8 @@ unsafe extern "C-unwind" {
     pub fn GetOuterUserId() -> pg_sys::Oid;
     pub fn GetUserId() -> pg_sys::Oid;
     pub fn InNoForceRLSOperation() -> bool;
+    pub fn IsTransactionState() -> bool;
+    pub fn superuser() -> bool;
     pub fn IsLogicalWorker() -> bool;
     pub fn RecoveryInProgress() -> bool;
     pub fn GetCurrentCommandId(used: bool) -> pg_sys::CommandId;

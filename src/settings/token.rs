@@ -46,10 +46,11 @@ pub fn define_rules() {
             c"",
             &JWKS,
             GucContext::Sighup,
-            GucFlags::SUPERUSER_ONLY,
+            // pg_read_all_settings reads what is superuser-only, and pg_settings shows what a reset would give back.
+            GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
             Some(judge::check_jwks),
             None,
-            None,
+            Some(judge::show_jwks),
         );
         GucRegistry::define_string_guc_with_hooks(
             c"orgscope.token_organization_claim",

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::jwks::{self, Key, short};
 use super::setting::Token;
 use super::verify::{self, Verified};
-use crate::pg::{self, Backend, pstrdup};
+use crate::pg::{self, Backend, pstrdup, raw};
 use crate::settings;
 use crate::settings::token::{AUDIENCE, ISSUER, JWKS, LEEWAY, MAX_LIFETIME, ORGANIZATION_CLAIM};
 use pgrx::pg_sys;
@@ -114,6 +114,25 @@ pub unsafe extern "C-unwind" fn check_jwks(
         &detail,
         "Use the JSON Web Key Set that the issuer publishes, with its public keys; see RFC 7517.",
     )
+}
+
+/// A set may hold secrets, so only a superuser reads it; whether there is one is no secret. Outside a transaction nobody's
+/// rights can be looked up.
+///
+/// Plain frame.
+pub unsafe extern "C-unwind" fn show_jwks() -> *const c_char {
+    // SAFETY: reads the state of the transaction; a syscache look-up; guc.c's value, NULL or NUL-terminated, which it would
+    // show itself.
+    unsafe {
+        let value = JWKS.as_ptr().read().cast_const();
+        if value.is_null() || *value == 0 {
+            c"".as_ptr()
+        } else if raw::IsTransactionState() && raw::superuser() {
+            value
+        } else {
+            c"***".as_ptr()
+        }
+    }
 }
 
 #[pgrx::pg_guard]

@@ -8,7 +8,7 @@ use crate::context::token::Fault;
 use crate::error::{Error, Refused};
 use crate::pg::{self, pstrdup};
 use pgrx::{PgSqlErrorCode, pg_sys};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use uuid::Uuid;
 
 /// Parses and judges a new value. Runs in every process, the postmaster included: no catalog, no transaction.
@@ -58,6 +58,11 @@ fn parse(text: &CStr) -> Result<Org, &'static str> {
         Some(org) if org.is_nil() => Err("The nil uuid is no organization."),
         Some(org) => Ok(org.into_bytes()),
     }
+}
+
+/// Whether a value is the id of an organization, there or not.
+pub fn is_organization(text: &str) -> bool {
+    CString::new(text).is_ok_and(|text| parse(&text).is_ok())
 }
 
 /// SAFETY: guc.c's place for an extra.

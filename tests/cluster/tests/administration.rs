@@ -56,18 +56,35 @@ fn who_is_let_outside_row_security() {
         ("GRANT deputy TO app", "GRANT", r#"{"to": ["app"], "granted": ["deputy"]}"#),
         ("GRANT r3, pg_monitor TO app", "GRANT", r#"{"to": ["app"], "granted": ["r3"]}"#),
         ("BEGIN; GRANT dba TO app; COMMIT", "GRANT", r#"{"to": ["app"], "granted": ["dba"]}"#),
+        ("GRANT pg_read_server_files TO app", "GRANT", r#"{"to": ["app"], "granted": ["pg_read_server_files"]}"#),
+        ("GRANT pg_write_server_files TO app", "GRANT", r#"{"to": ["app"], "granted": ["pg_write_server_files"]}"#),
+        ("CREATE ROLE r5 IN ROLE pg_execute_server_program", "CREATE ROLE", r#"{"role": "r5"}"#),
+        (
+            "GRANT SET, ALTER SYSTEM ON PARAMETER OrgScope.bypass, work_mem, session_replication_role TO app",
+            "GRANT",
+            r#"{"to": ["app"], "settings": ["orgscope.bypass", "session_replication_role"], "privileges": ["set", "alter system"]}"#,
+        ),
+        (
+            "GRANT ALL ON PARAMETER row_security TO PUBLIC",
+            "GRANT",
+            r#"{"to": ["public"], "settings": ["row_security"], "privileges": ["all"]}"#,
+        ),
         ("DO 'BEGIN ALTER ROLE r1 BYPASSRLS;END'", "ALTER ROLE", r#"{"role": "r1", "bypassrls": true}"#),
     ] {
         assert_eq!(added(&world, admin, sql), by(operation, detail), "{sql}");
     }
     for sql in [
         "ALTER ROLE harmless NOSUPERUSER",
-        "CREATE ROLE r5 LOGIN",
+        "ALTER GROUP deputy DROP USER app",
+        "GRANT SET ON PARAMETER work_mem TO app",
+        "GRANT SELECT ON ticket TO app",
+        "REVOKE ALL ON PARAMETER orgscope.bypass FROM app",
+        "CREATE ROLE r7 LOGIN",
         "GRANT harmless TO owner",
         "GRANT pg_read_all_data TO app",
         "REVOKE dba FROM app",
-        "ALTER ROLE r5 RENAME TO r6",
-        "DROP ROLE r6",
+        "ALTER ROLE r7 RENAME TO r8",
+        "DROP ROLE r8",
     ] {
         assert_eq!(added(&world, admin, sql), [""; 0], "{sql}");
     }
@@ -265,7 +282,11 @@ fn the_extension_leaves_a_line_in_the_server_log() {
     let other = world.beside("other");
     run(&mut other.superuser(), "CREATE EXTENSION orgscope; DROP EXTENSION orgscope");
     let log = std::fs::read_to_string(world.cluster().log_path()).unwrap();
-    assert!(log.contains("the extension is about to be dropped"), "{log}");
+    let line = log.lines().find(|line| line.contains("the extension is about to be dropped")).unwrap();
+    let (_, json) = line.split_once("orgscope audit: ").unwrap();
+    let event: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!((&event["action"], &event["operation"]), (&"lifecycle".into(), &"DROP EXTENSION".into()), "{line}");
+    assert_eq!((&event["login_name"], &event["event_count"]), (&"postgres".into(), &1.into()), "{line}");
     // Without it nothing is noted, and nothing fails.
     run(&mut other.superuser(), "SET session_replication_role = replica; CREATE ROLE r BYPASSRLS; DROP ROLE r");
     refused(&mut world.superuser(), "OS006", "DROP EXTENSION orgscope CASCADE");

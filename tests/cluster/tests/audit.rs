@@ -229,6 +229,7 @@ fn nobody_changes_the_record() {
         let mut admin = world.superuser();
         let error = refused(&mut admin, "OS008", change);
         assert!(error.hint().is_some() && error.detail().is_some());
+        assert_eq!((error.schema(), error.table()), (Some("orgscope"), Some("audit_log")), "{change}");
         run(&mut admin, "SET session_replication_role = replica");
         refused(&mut admin, "OS008", change);
         for user in ["app", "owner", "dba"] {
@@ -239,6 +240,10 @@ fn nobody_changes_the_record() {
         refused(&mut world.connect(user), "42501", "INSERT INTO orgscope.audit_log (action) VALUES ('x')");
     }
     assert_eq!(record(&world), before);
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    let denied = "SELECT DISTINCT table_name FROM orgscope.audit_log WHERE sqlstate = 'OS008'";
+    assert_eq!(rows(&mut admin, denied), ["orgscope.audit_log"]);
 }
 
 #[test]

@@ -31,6 +31,10 @@ SET LOCAL orgscope.current_org = 'acme';
 \echo :SQLSTATE
 SET LOCAL orgscope.current_org = '00000000-0000-0000-0000-000000000000';
 \echo :SQLSTATE
+SET orgscope.current_org = 'acme';
+\echo :SQLSTATE
+SET orgscope.current_org = '00000000-0000-0000-0000-000000000000';
+\echo :SQLSTATE
 SET orgscope.no_such_setting = 'x';
 
 -- Savepoints bring the earlier value back; clear_current_org() ends it.

@@ -39,7 +39,7 @@ SELECT * FROM parcel;
 -- With a key: for a pool that sets the organization at checkout. The key is a bind parameter there, and a new one each time.
 BEGIN;
 SET LOCAL orgscope.current_org = '11111111-1111-7111-8111-111111111111';
-SELECT orgscope.seal_context('a key');
+SELECT orgscope.seal_context('');
 \echo :SQLSTATE
 ROLLBACK;
 SELECT orgscope.unseal_context(NULL);

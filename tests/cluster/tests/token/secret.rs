@@ -44,6 +44,37 @@ fn a_token_cannot_be_read_back() {
     assert!(keys.is_empty(), "{keys:?}");
 }
 
+/// Nor members of the roles that read every other setting.
+#[test]
+fn only_a_superuser_reads_the_keys() {
+    let world = World::in_own_cluster(&options());
+    let mut admin = world.superuser();
+    run(
+        &mut admin,
+        "CREATE ROLE reader LOGIN IN ROLE pg_read_all_settings; CREATE ROLE monitor LOGIN IN ROLE pg_monitor",
+    );
+    let key = keys()[3].jwk();
+    let secret = key["k"].as_str().unwrap();
+    assert!(one(&mut admin, "SHOW orgscope.jwks").contains(secret));
+    assert!(one(&mut admin, "SELECT current_setting('orgscope.jwks')").contains(secret));
+    for user in ["reader", "monitor"] {
+        let mut client = world.connect(user);
+        assert!(!one(&mut client, "SHOW config_file").is_empty(), "{user} reads other settings");
+        assert_eq!(one(&mut client, "SHOW orgscope.jwks"), "***", "{user}");
+        assert_eq!(one(&mut client, "SELECT current_setting('orgscope.jwks')"), "***", "{user}");
+        for sql in ["SHOW ALL", "SELECT s::text FROM pg_settings s", "EXPLAIN (SETTINGS) SELECT 1"] {
+            let shown = rows(&mut client, sql).join("\n");
+            assert!(!shown.contains(secret), "{user}: {sql}");
+        }
+        refused(&mut client, "42501", "SELECT * FROM pg_file_settings");
+        refused(&mut client, "42501", "SELECT pg_read_file('postgresql.conf')");
+    }
+    refused(&mut world.app(), "42501", "SHOW orgscope.jwks");
+    // Who reads is the current role.
+    run(&mut admin, "SET ROLE monitor");
+    assert_eq!(one(&mut admin, "SHOW orgscope.jwks"), "***");
+}
+
 #[test]
 fn other_sessions_of_the_role_see_no_token() {
     let world = server();
