@@ -236,8 +236,10 @@ fn prepare_transaction_ends_a_context() {
     run(&mut dba, "BEGIN; UPDATE ticket SET title = 'x' WHERE id = 1; PREPARE TRANSACTION 'p3'");
     run(&mut dba, "UPDATE ticket SET title = 'y' WHERE id BETWEEN 11 AND 13");
     run(&mut dba, "COMMIT PREPARED 'p3'");
-    let record = "SELECT row_count FROM orgscope.audit_log WHERE action = 'bypass_write' ORDER BY row_count";
-    assert_eq!(rows(&mut world.superuser(), record), ["1", "3"]);
+    let record = "SELECT row_count, detail FROM orgscope.audit_log WHERE action = 'bypass_write' ORDER BY row_count, detail NULLS FIRST";
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.flush_audit()");
+    assert_eq!(rows(&mut admin, record), ["1|-", r#"1|{"prepared": true}"#, "3|-"]);
 }
 
 #[test]
