@@ -155,17 +155,21 @@ fn look(range_table: *mut pg_sys::List, entries: *mut pg_sys::List, raise: bool)
 }
 
 /// Whether it is the row that ON CONFLICT DO UPDATE calls EXCLUDED, which the statement has brought itself.
-#[cfg_attr(feature = "pg15", expect(unused_variables))]
-fn is_excluded(range_table: *mut pg_sys::List, i: usize, entry: *const Entry) -> bool {
-    nodes::<pg_sys::RangeTblEntry>(range_table).any(|item| {
-        // SAFETY: a list of nodes of this type.
-        let item = unsafe { &*item };
-        #[cfg(feature = "pg15")]
-        let is_entry = std::ptr::eq(item, entry);
-        #[cfg(not(feature = "pg15"))]
-        let is_entry = item.perminfoindex as usize == i + 1;
-        is_entry && item.relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE
-    })
+fn is_excluded(range_table: *mut pg_sys::List, i: usize, entry: &Entry) -> bool {
+    // SAFETY: a list of nodes of this type.
+    let mut items = nodes::<pg_sys::RangeTblEntry>(range_table).map(|item| unsafe { &*item });
+    items.any(|item| item.relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE && is_for(item, i, entry))
+}
+
+#[cfg(feature = "pg15")]
+fn is_for(item: &pg_sys::RangeTblEntry, _: usize, entry: &Entry) -> bool {
+    std::ptr::eq(item, entry)
+}
+
+/// Their numbers count from one.
+#[cfg(not(feature = "pg15"))]
+fn is_for(item: &pg_sys::RangeTblEntry, i: usize, _: &Entry) -> bool {
+    item.perminfoindex as usize == i + 1
 }
 
 const WRITING: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
