@@ -6,9 +6,11 @@ pub mod token;
 use crate::context::lifetime::{SETTING, TOKEN_SETTING};
 use crate::context::token::actor;
 use crate::context::{signed, value};
+use crate::pg;
 use pgrx::pg_sys;
-use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, GucValue, PostgresGucEnum};
-use std::ffi::{CString, c_int};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, GucValue, PgLogLevel, PgSqlErrorCode, PostgresGucEnum};
+use std::ffi::{CStr, CString, c_int};
 
 /// How long a context holds. The default is the only one that is safe behind a transaction pooler.
 #[derive(Clone, Copy, Debug, PartialEq, PostgresGucEnum)]
@@ -122,6 +124,7 @@ pub static AUDIT_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5000);
 pub static AUDIT_QUEUE: GucSetting<i32> = GucSetting::<i32>::new(2048);
 
 pub fn init() {
+    refuse_startup_packet();
     // The lifetime is defined first: whether a value of current_org counts depends on it.
     define_rules();
     define_schema_rules();
@@ -133,6 +136,36 @@ pub fn init() {
     // Last: a setting defined after the prefix is reserved loses its value from postgresql.conf.
     // SAFETY: called from _PG_init with a NUL-terminated literal.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"orgscope".as_ptr()) };
+}
+
+/// Those that every role may set.
+const ANYBODYS: [&CStr; 4] = [SETTING, TOKEN_SETTING, c"orgscope.actor", c"orgscope.reason"];
+
+/// Refuses a connection whose startup packet has one of our superuser settings, as PostgreSQL does where the library is
+/// preloaded. Until it is loaded PostgreSQL takes them from anybody, in the place of what the server, the database or the
+/// role has set; and would then drop them for being forbidden, which leaves the default.
+fn refuse_startup_packet() {
+    // SAFETY: a plain global.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        return;
+    }
+    let is_refused = |setting: &&pg_sys::config_generic| {
+        // SAFETY: guc.c's names are NUL-terminated.
+        let name = unsafe { CStr::from_ptr(setting.name) };
+        let is_ours = name.to_bytes().get(..9).is_some_and(|start| start.eq_ignore_ascii_case(b"orgscope."));
+        let from_packet = setting.reset_source == pg_sys::GucSource::PGC_S_CLIENT
+            && setting.reset_scontext != pg_sys::GucContext::PGC_SU_BACKEND;
+        is_ours && from_packet && !ANYBODYS.iter().any(|free| free.to_bytes().eq_ignore_ascii_case(name.to_bytes()))
+    };
+    if let Some(setting) = pg::settings().find(is_refused) {
+        // SAFETY: as above.
+        let name = unsafe { CStr::from_ptr(setting.name) }.to_string_lossy();
+        let message = format!("permission denied to set parameter \"{name}\"");
+        ErrorReport::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message, "orgscope")
+            .set_detail("The connection's startup packet has it, and only a superuser may set it.")
+            .set_hint("Connect without it, or have a superuser set it for the role or the database.")
+            .report(PgLogLevel::ERROR);
+    }
 }
 
 fn define_rules() {

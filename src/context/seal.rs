@@ -31,6 +31,8 @@ struct Seal {
     /// Its digest: the key itself is kept nowhere.
     key: Option<[u8; 32]>,
     failures: usize,
+    /// No key is looked at before.
+    not_before: pg_sys::TimestampTz,
 }
 
 static SEAL: Backend<Option<Seal>> = Backend::new(None);
@@ -86,7 +88,7 @@ fn place(key: Option<[u8; 32]>) -> Result<(), Error> {
         return Err(Error::TokenRefused(Fault::Sealing));
     }
     let org = use_current()?.ok_or_else(|| Error::NoContext { table: None, why: absence() })?;
-    SEAL.with(|s| *s = Some(Seal { key, failures: 0 }));
+    SEAL.with(|s| *s = Some(Seal { key, failures: 0, not_before: 0 }));
     value::seal(Some(org));
     Ok(())
 }
@@ -114,26 +116,44 @@ fn empty() -> [u8; 32] {
     Sha256::digest([]).into()
 }
 
-/// A wrong key is on record before it costs its time, so that who cancels the statement is on record too.
+/// A wrong key is on record before it costs its time, so that who cancels the statement is on record too. Nor does he gain
+/// anything: no key is looked at before that time is over.
 fn check(key: [u8; 32]) -> Result<(), Error> {
+    wait();
     let Some(kept) = SEAL.with(|s| s.as_ref().and_then(|seal| seal.key)) else { return Ok(()) };
     // All bytes are compared, wherever they differ.
     let difference = kept.iter().zip(key).fold(0, |sum, (kept, given)| std::hint::black_box(sum | (kept ^ given)));
     if difference == 0 {
         return Ok(());
     }
-    let failures = SEAL.with(|s| {
-        let seal = s.as_mut()?;
-        seal.failures += 1;
-        Some(seal.failures)
+    SEAL.with(|s| {
+        if let Some(seal) = s {
+            let delay = DELAYS[seal.failures.min(DELAYS.len() - 1)];
+            seal.failures += 1;
+            // SAFETY: reads the clock.
+            seal.not_before = unsafe { pg_sys::GetCurrentTimestamp() } + (delay * SECOND) as pg_sys::TimestampTz;
+        }
     });
     let error = Error::ContextRefused(Refused::WrongKey);
     denied::note(&error.report());
-    let delay = DELAYS[failures.unwrap_or_default().clamp(1, DELAYS.len()) - 1];
-    // SAFETY: pg_sleep() takes a float8 and looks at interrupts.
-    boundary(|| unsafe { raw::DirectFunctionCall1Coll(Some(raw::pg_sleep), pg_sys::InvalidOid, float8(delay)) });
+    wait();
     Err(error)
 }
+
+/// Until a key may be looked at.
+fn wait() {
+    // SAFETY: reads the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    let not_before = SEAL.with(|s| s.as_ref().map_or(now, |seal| seal.not_before));
+    if now < not_before {
+        let delay = (not_before - now) as f64 / SECOND;
+        // SAFETY: pg_sleep() takes a float8 and looks at interrupts.
+        boundary(|| unsafe { raw::DirectFunctionCall1Coll(Some(raw::pg_sleep), pg_sys::InvalidOid, float8(delay)) });
+    }
+}
+
+/// In PostgreSQL's time.
+const SECOND: f64 = 1e6;
 
 fn float8(value: f64) -> pg_sys::Datum {
     pg_sys::Datum::from(value.to_bits())

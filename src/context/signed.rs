@@ -2,7 +2,9 @@
 
 use crate::context::break_glass::{self, Verdict};
 use crate::context::token::Fault;
-use crate::context::value::{CONTEXT, Context, Held, Org, Origin, changes_used_org, is_sealed_against};
+use crate::context::value::{
+    CONTEXT, Context, Held, Org, Origin, changes_in_worker, changes_used_org, is_sealed_against,
+};
 use crate::error::{Error, Refused};
 use crate::settings::ContextSource;
 use std::ffi::{c_int, c_void};
@@ -78,6 +80,9 @@ pub fn allow(org: Org, from_connection: bool) -> Result<(), Error> {
     }
     if is_sealed_against(Some(org)) {
         return Err(Error::ContextRefused(Refused::Sealed));
+    }
+    if changes_in_worker(Some(org)) {
+        return Err(Error::ContextRefused(Refused::Changed));
     }
     if matches!(break_glass::judge(org), Verdict::Refused) {
         return Err(Error::ContextRefused(Refused::BreakGlass));

@@ -251,6 +251,12 @@ pub fn end_transaction() {
     });
 }
 
+/// Whether a function's SET clause would turn a parallel worker to another organization than its leader's. The worker knows
+/// neither whether that is sealed nor which one its transaction has used, so there it is always forbidden.
+pub fn changes_in_worker(org: Option<Org>) -> bool {
+    pg::is_running_worker() && current() != org
+}
+
 /// Whether a seal forbids the value. A worker has none: it takes over its leader's value.
 pub fn is_sealed_against(org: Option<Org>) -> bool {
     sealed().is_some_and(|sealed| org != Some(sealed))

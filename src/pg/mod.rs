@@ -92,6 +92,13 @@ pub fn in_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 || pg_sys::InitializingParallelWorker }
 }
 
+/// Whether this is a parallel worker that has taken over its leader's settings: what is set now a function's SET clause
+/// sets, of which the leader knows nothing.
+pub fn is_running_worker() -> bool {
+    // SAFETY: as in in_parallel_worker().
+    in_parallel_worker() && !unsafe { pg_sys::InitializingParallelWorker }
+}
+
 /// The name of a role, None when it is gone.
 pub fn role_name(role: pg_sys::Oid) -> Option<String> {
     // SAFETY: with noerr a missing role is NULL.

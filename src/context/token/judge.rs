@@ -3,6 +3,7 @@
 use super::claims::{self, Rules};
 use super::fault::Fault;
 use super::jwks::{self, Key, short};
+use super::redact;
 use super::setting::Token;
 use super::verify::{self, Verified};
 use crate::pg::{self, Backend, pstrdup, raw};
@@ -108,6 +109,7 @@ pub unsafe extern "C-unwind" fn check_jwks(
     if pg::in_parallel_worker() {
         return true;
     }
+    redact::hide_activity();
     let Err(detail) = jwks::parse(&text) else { return true };
     refuse_setting(
         c"invalid value for parameter \"orgscope.jwks\"",

@@ -19,12 +19,14 @@ pub fn init() {
     }
 }
 
-/// Takes a token out of what pg_stat_activity shows of this session to others of its role.
+/// Takes a token, and keys, out of what pg_stat_activity shows of this session to others of its role, and to who may see all
+/// sessions.
 pub fn hide_activity() {
     // SAFETY: the client's statement, NULL outside one; the text is copied, and nothing is done without shared memory.
     unsafe {
         let query = pg_sys::debug_query_string;
-        if !query.is_null() && has_token(CStr::from_ptr(query).to_bytes()) && !pg::in_parallel_worker() {
+        let is_secret = |text: &[u8]| has_token(text) || assigns_keys(text);
+        if !query.is_null() && is_secret(CStr::from_ptr(query).to_bytes()) && !pg::in_parallel_worker() {
             let shown = pg::pstrdup(&redacted(&CStr::from_ptr(query).to_string_lossy()));
             pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, shown);
             pg_sys::pfree(shown.cast());

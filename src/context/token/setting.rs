@@ -8,7 +8,7 @@ use super::verify::Verified;
 use super::{force, redact, shared};
 use crate::context::signed;
 use crate::context::value::{self, Held};
-use crate::error::Error;
+use crate::error::{Error, Refused};
 use crate::pg::{self, Backend, entry, raw};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucSource::{PGC_S_CLIENT, PGC_S_INTERACTIVE, PGC_S_TEST};
@@ -131,7 +131,8 @@ fn judge(text: &str, source: pg_sys::GucSource::Type) -> Judged {
         signed::touch_token();
     }
     if text.is_empty() {
-        return Judged::Nothing;
+        let ends = set && TOKEN.with(|t| t.is_some()) && value::changes_in_worker(None);
+        return if ends { Judged::Refused(Error::ContextRefused(Refused::Changed)) } else { Judged::Nothing };
     }
     // SAFETY: a plain global, true only while a worker takes over its leader's settings, which it has verified. Defaults of
     // roles and databases are read then too, and have other sources.

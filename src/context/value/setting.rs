@@ -1,6 +1,6 @@
 //! The setting `orgscope.current_org`: what guc.c calls.
 
-use super::{CONTEXT, Context, Extra, Org, Origin, changes_used_org, is_sealed_against};
+use super::{CONTEXT, Context, Extra, Org, Origin, changes_in_worker, changes_used_org, is_sealed_against};
 use crate::context::break_glass::{self, Verdict};
 use crate::context::lifetime::names;
 use crate::context::signed::needs_token;
@@ -26,6 +26,9 @@ pub unsafe extern "C-unwind" fn check_current_org(
         if session && is_sealed_against(None) {
             return refuse(&Error::ContextRefused(Refused::Sealed));
         }
+        if session && changes_in_worker(None) {
+            return refuse(&Error::ContextRefused(Refused::Changed));
+        }
         let ends_token = session && CONTEXT.with(|c| c.token.is_some());
         // SAFETY: guc.c's place for it.
         return !ends_token || unsafe { keep(None, Origin::Session, extra) };
@@ -36,6 +39,9 @@ pub unsafe extern "C-unwind" fn check_current_org(
     };
     if session && is_sealed_against(Some(org)) {
         return refuse(&Error::ContextRefused(Refused::Sealed));
+    }
+    if session && changes_in_worker(Some(org)) {
+        return refuse(&Error::ContextRefused(Refused::Changed));
     }
     let stale = is_stale();
     let origin = match break_glass::judge(org) {

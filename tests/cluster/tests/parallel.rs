@@ -89,3 +89,30 @@ fn a_parallel_query_of_both_kinds_of_role() {
     assert_eq!(rows_under(&mut admin, A, "SELECT count(*) FROM event"), ["10000"]);
     refused(&mut admin, "OS001", "SELECT count(*) FROM event");
 }
+
+/// A worker knows neither its leader's seal nor what its transaction has used: it keeps what it was given.
+#[test]
+fn a_functions_set_clause_turns_no_worker() {
+    let world = World::new("parallel_set");
+    let peek = |name: &str, org: &str| {
+        format!(
+            "CREATE FUNCTION {name}() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE SET orgscope.current_org = '{org}'
+             AS 'SELECT count(*)::text FROM public.ticket'"
+        )
+    };
+    for (name, org) in [("peek_a", A), ("peek_b", B), ("peek_nobody", "")] {
+        run(&mut world.superuser(), &peek(name, org));
+    }
+    let mut app = world.app();
+    for force in ["off", "on"] {
+        force_parallel(&mut app, force);
+        for first in ["SELECT orgscope.seal_context()", "SELECT count(*) FROM ticket"] {
+            begin(&mut app, A);
+            run(&mut app, first);
+            refused(&mut app, "OS003", "SELECT peek_b()");
+            run(&mut app, "ROLLBACK");
+        }
+        assert_eq!(rows_under(&mut app, A, "SELECT peek_a()"), ["2"]);
+    }
+    refused_under(&mut app, A, "OS003", "SELECT peek_nobody()");
+}

@@ -96,3 +96,42 @@ fn a_context_set_by_an_earlier_transaction_before_the_library_was_loaded_counts_
         refused(&mut app, "OS001", COUNT);
     }
 }
+
+/// A placeholder of the startup packet stands in the place of what the role, the database or the server has set.
+#[test]
+fn a_startup_packet_loosens_nothing() {
+    let world = World::in_own_cluster(&Options::without_preload().line("orgscope.token_audience = 'db'"));
+    let mut admin = world.superuser();
+    run(
+        &mut admin,
+        "ALTER ROLE app SET orgscope.context_source = 'token'; ALTER ROLE dba SET orgscope.bypass = 'deny'",
+    );
+    let as_if_set = |user: &str, option: &str| world.connect_with(user, &format!("-c orgscope.{option}"));
+    let loosening = [
+        ("app", "context_source=setting"),
+        ("app", "Context_Source=setting"),
+        ("app", "context_lifetime=session"),
+        ("app", "token_audience=x"),
+        ("dba", "bypass=audit"),
+    ];
+    for (user, option) in loosening {
+        let mut client = as_if_set(user, option).unwrap();
+        for _ in 0..2 {
+            begin(&mut client, A);
+            refused(&mut client, "42501", COUNT);
+            run(&mut client, "ROLLBACK");
+        }
+    }
+    for option in ["actor=x".to_owned(), format!("current_org={A}")] {
+        refused(&mut as_if_set("dba", &option).unwrap(), "OS007", COUNT);
+    }
+    assert_eq!(one(&mut as_if_set("postgres", "audit_reads=off").unwrap(), COUNT), "5");
+    // Loaded as the session begins, there is no session.
+    run(&mut admin, "ALTER DATABASE test SET session_preload_libraries = 'orgscope'");
+    for (user, option) in loosening {
+        let refusal = as_if_set(user, option).err().expect(option);
+        assert_eq!(code(&refusal), "42501", "{option}");
+    }
+    let mut app = as_if_set("app", "actor=x").unwrap();
+    refused(&mut app, "OS003", &format!("BEGIN; SET LOCAL orgscope.current_org = '{A}'; {COUNT}"));
+}

@@ -168,6 +168,8 @@ fn neither_log_nor_audit_row_has_a_token_or_a_key() {
     let secret = jwks(&keys()[3..]);
     let mut dba = world.superuser();
     run(&mut dba, &format!("ALTER SYSTEM SET orgscope.jwks = '{secret}'"));
+    let activity = "SELECT query FROM pg_stat_activity WHERE query LIKE '%not shown%' AND pid <> pg_backend_pid()";
+    assert_eq!(rows(&mut world.superuser(), activity), ["(not shown: it names orgscope.jwks)"]);
     refused(&mut dba, "22023", &format!("ALTER SYSTEM SET orgscope.jwks = '{}'", &secret[1..]));
     run(&mut dba, &format!("SELECT * FROM ticket /* {good} */"));
     run(&mut dba, "SELECT pg_reload_conf()");
