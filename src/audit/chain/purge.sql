@@ -22,6 +22,9 @@ WITH chain (chain, verdict, installation) AS (
     -- of that is in this installation's chain, and goes with it. So it is written again.
     SELECT p.chain, p.installation, p.number, p.digest, p.sequence, d.verdict, p.last_id
     FROM orgscope.audit_checkpoint p JOIN doomed d ON d.chain = p.chain AND p.record_id = ANY (d.row_ids)
+    -- What never was a record of it does not become one.
+    JOIN orgscope.audit_log a ON a.id = p.record_id AND a.action = 'lifecycle' AND a.operation = 'PURGE'
+        AND a.detail ->> 'digest' = encode(p.digest, 'hex')
     WHERE NOT EXISTS (SELECT FROM cut c WHERE c.chain = p.chain AND c.installation = p.installation)
 ), noted AS (
     SELECT * FROM cut UNION ALL SELECT * FROM recorded
