@@ -199,7 +199,7 @@ impl Error {
             Self::NoReason => report(
                 "22023",
                 "break-glass needs a reason",
-                "The reason is empty, and the organization reads it in its own audit log.",
+                "The reason has no letter or digit, and the organization reads it in its own audit log.",
                 "Call orgscope.break_glass() with a reason, for example the number of a support case.",
             ),
             Self::Minutes => report(

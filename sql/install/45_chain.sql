@@ -1,5 +1,15 @@
 -- chain: tamper evidence of the audit log. Behaviour: src/audit/chain/.
 
+-- Not dumped: each installation has its own. Nor asked of the sequence, whose START a superuser can move: rows would count as
+-- another installation's, which nobody seals.
+CREATE TABLE orgscope.audit_installation (
+    first_id bigint  NOT NULL,
+    one      boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+COMMENT ON TABLE orgscope.audit_installation IS 'the first id of this installation''s audit rows, which names its chains; append-only (OS008)';
+INSERT INTO orgscope.audit_installation (first_id)
+    SELECT seqstart FROM pg_catalog.pg_sequence WHERE seqrelid = 'orgscope.audit_log_id_seq'::regclass;
+
 CREATE TABLE orgscope.audit_seal (
     chain          uuid        NOT NULL,
     installation   bigint      NOT NULL,
@@ -83,6 +93,9 @@ ALTER TABLE orgscope.audit_seal ENABLE ALWAYS TRIGGER audit_immutable;
 CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_checkpoint
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
 ALTER TABLE orgscope.audit_checkpoint ENABLE ALWAYS TRIGGER audit_immutable;
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_installation
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
+ALTER TABLE orgscope.audit_installation ENABLE ALWAYS TRIGGER audit_immutable;
 
 ALTER TABLE orgscope.audit_seal ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_audit_seal ON orgscope.audit_seal FOR SELECT USING (chain = orgscope.current_org());

@@ -8,9 +8,9 @@ CREATE VIEW orgscope.stats AS
            -- key.
            (SELECT l.at FROM orgscope.audit_log l
             WHERE l.id > (SELECT GREATEST(
-                      (SELECT max(e.last_id) FROM orgscope.audit_seal e WHERE e.installation = q.seqstart),
-                      (SELECT max(c.last_id) FROM orgscope.audit_checkpoint c WHERE c.installation = q.seqstart), q.seqstart - 1)
-                  FROM pg_catalog.pg_sequence q WHERE q.seqrelid = 'orgscope.audit_log_id_seq'::regclass)
+                      (SELECT max(e.last_id) FROM orgscope.audit_seal e WHERE e.installation = q.first_id),
+                      (SELECT max(c.last_id) FROM orgscope.audit_checkpoint c WHERE c.installation = q.first_id), q.first_id - 1)
+                  FROM orgscope.audit_installation q)
             ORDER BY l.id LIMIT 1) AS unsealed_since,
            (SELECT count(*) FROM orgscope.organization WHERE is_active) AS organizations_active,
            (SELECT count(*) FROM orgscope.organization WHERE NOT is_active) AS organizations_suspended

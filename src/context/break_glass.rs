@@ -33,14 +33,22 @@ pub struct Glass {
     role: pg_sys::Oid,
     pub expires: pg_sys::TimestampTz,
     writable: bool,
+    /// A transaction was taken back after its time, in a statement that began in time.
+    over: bool,
     /// Who opened it, and why: its end may be when nobody can be looked up any more.
     opened: Event,
 }
 
 impl Glass {
+    /// A transaction is taken back: what a procedure does after that is no part of what was asked for in time.
+    pub fn taken_back(&mut self) {
+        // SAFETY: reads the clock.
+        self.over |= self.expires <= unsafe { pg_sys::GetCurrentTimestamp() };
+    }
+
     /// Why it holds no more. A statement that began in time runs to its end.
     pub fn lost(&self, now: Moment) -> Option<End> {
-        if self.expires <= now.time {
+        if self.over || self.expires <= now.time {
             return Some(End::Expired);
         }
         (self.role != now.role).then_some(End::OtherRole)
@@ -57,6 +65,12 @@ impl Moment {
     pub fn now() -> Self {
         // SAFETY: reads backend-local state. The outer user is the role of SET ROLE, whatever definer function runs.
         unsafe { Self { time: pg_sys::GetCurrentStatementStartTimestamp(), role: pg_sys::GetOuterUserId() } }
+    }
+
+    /// At a transaction's end: a procedure may have many in one statement, and would go on for as long as it likes.
+    pub fn at_end() -> Self {
+        // SAFETY: reads the clock.
+        Self { time: unsafe { pg_sys::GetCurrentTimestamp() }, ..Self::now() }
     }
 }
 
@@ -159,7 +173,9 @@ pg_function! {
     fn orgscope_break_glass(call) {
         let org = call.uuid(0).ok_or(Error::NullOrganization)?;
         seal::check_reset()?;
-        let reason = call.text(1).map(|r| r.trim().to_owned()).filter(|r| !r.is_empty()).ok_or(Error::NoReason)?;
+        let reason = call.text(1).map(|r| r.trim().to_owned());
+        // Blanks and what no font shows are none, whatever Unicode has of them.
+        let reason = reason.filter(|r| r.contains(char::is_alphanumeric)).ok_or(Error::NoReason)?;
         let minutes = call.int4(2).filter(|m| (1..=DAY).contains(m)).ok_or(Error::Minutes)?;
         let now = Moment::now();
         if STATE.with(|s| s.asked.is_some() || s.open.as_ref().is_some_and(|g| g.lost(now).is_none())) {
@@ -176,7 +192,7 @@ pg_function! {
             statement: None,
             ..Event::now("break_glass", None, None)
         };
-        let glass = Glass { org, role: now.role, expires, writable, opened };
+        let glass = Glass { org, role: now.role, expires, writable, over: false, opened };
         let detail = serde_json::json!({
             "minutes": minutes, "writable": writable, "expires_at": log::time(expires)
         });

@@ -1,7 +1,7 @@
 //! How break-glass opens and ends: with the end of a transaction, or with the session.
 
 use crate::audit::entry as log;
-use crate::context::break_glass::{End, Moment, STATE};
+use crate::context::break_glass::{End, Glass, Moment, STATE};
 use crate::context::lifetime::assign;
 use crate::context::value::{Org, is_break_glass, is_touched};
 use crate::error::Error;
@@ -39,7 +39,7 @@ pub fn before_end(event: pg_sys::XactEvent::Type) -> bool {
 }
 
 fn judge_end(prepares: bool) -> Result<(), Error> {
-    let (now, ours) = (Moment::now(), is_break_glass());
+    let (now, ours) = (Moment::at_end(), is_break_glass());
     let asked = STATE.with(|s| {
         s.ending = s.open.as_ref().and_then(|g| g.lost(now).or((!ours).then_some(End::Closed)));
         s.asked.is_some()
@@ -69,7 +69,10 @@ fn hold(org: Org) {
 
 /// After a transaction: what was decided before its end holds if it committed, and was never if it did not.
 pub fn after_end(event: pg_sys::XactEvent::Type) {
-    use pg_sys::XactEvent::{XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PREPARE};
+    if event == XACT_EVENT_ABORT {
+        STATE.with(|s| s.open.iter_mut().for_each(Glass::taken_back));
+    }
     if STATE.with(|s| s.asked.is_none() && s.ending.is_none() && !s.end_noted) {
         return;
     }

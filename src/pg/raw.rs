@@ -57,6 +57,7 @@ unsafe extern "C-unwind" {
     ) -> pg_sys::LockAcquireResult::Type;
     pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
     pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
+    pub fn ConditionalLockRelationOid(table: pg_sys::Oid, mode: c_int) -> bool;
     pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;
     // Called for every statement, and raising nothing: pgrx's guard would cost more than they do.
     pub fn GetOuterUserId() -> pg_sys::Oid;

@@ -13,15 +13,14 @@ pub struct Installation {
     pub top: i64,
 }
 
-const OWN: &str = "SELECT q.seqstart, \
+const OWN: &str = "SELECT q.first_id, \
      COALESCE((SELECT pg_catalog.min(s.installation) OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM orgscope.audit_seal s \
-               WHERE s.installation OPERATOR(pg_catalog.>) q.seqstart), 9223372036854775807), \
+               WHERE s.installation OPERATOR(pg_catalog.>) q.first_id), 9223372036854775807), \
      COALESCE(GREATEST( \
-         (SELECT pg_catalog.max(s.last_id) FROM orgscope.audit_seal s WHERE s.installation OPERATOR(pg_catalog.=) q.seqstart), \
-         (SELECT pg_catalog.max(c.last_id) FROM orgscope.audit_checkpoint c WHERE c.installation OPERATOR(pg_catalog.=) q.seqstart)), \
-         q.seqstart OPERATOR(pg_catalog.-) 1::pg_catalog.int8) \
-     FROM pg_catalog.pg_sequence q \
-     WHERE q.seqrelid OPERATOR(pg_catalog.=) 'orgscope.audit_log_id_seq'::pg_catalog.regclass";
+         (SELECT pg_catalog.max(s.last_id) FROM orgscope.audit_seal s WHERE s.installation OPERATOR(pg_catalog.=) q.first_id), \
+         (SELECT pg_catalog.max(c.last_id) FROM orgscope.audit_checkpoint c WHERE c.installation OPERATOR(pg_catalog.=) q.first_id)), \
+         q.first_id OPERATOR(pg_catalog.-) 1::pg_catalog.int8) \
+     FROM orgscope.audit_installation q";
 
 impl Installation {
     pub fn own() -> Self {
@@ -43,8 +42,7 @@ pub struct Known {
 const TOPS: &str = "SELECT t.installation, pg_catalog.max(t.last_id) FROM (\
      SELECT s.installation, s.last_id FROM orgscope.audit_seal s \
      UNION ALL SELECT c.installation, c.last_id FROM orgscope.audit_checkpoint c \
-     UNION ALL SELECT q.seqstart, q.seqstart OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM pg_catalog.pg_sequence q \
-         WHERE q.seqrelid OPERATOR(pg_catalog.=) 'orgscope.audit_log_id_seq'::pg_catalog.regclass) t \
+     UNION ALL SELECT q.first_id, q.first_id OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM orgscope.audit_installation q) t \
      GROUP BY t.installation ORDER BY t.installation";
 
 impl Known {

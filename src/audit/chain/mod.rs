@@ -14,7 +14,7 @@ mod reader;
 mod seal;
 mod verify;
 
-pub use seal::seal;
+pub use seal::{seal, seal_unless_busy};
 
 use crate::error::Error;
 use crate::pg::text_datum;

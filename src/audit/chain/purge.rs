@@ -37,7 +37,6 @@ pub fn purge(before: &str) -> Result<i64, Error> {
             let verdicts = verdicts(&chains).to_string();
             let names = list(chains.iter().map(|c| uuid_text(&c.organization)));
             let installations = list(chains.iter().map(|c| c.installation));
-            note_own("lifecycle", chains.len() as u64);
             let args = [
                 Some(before),
                 Some(names.as_str()),
@@ -49,11 +48,19 @@ pub fn purge(before: &str) -> Result<i64, Error> {
                 reason.as_deref(),
                 Some(installations.as_str()),
             ];
-            let deleted = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query(PURGE, &args)));
+            let done = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query(PURGE, &args)));
+            let (deleted, recorded) = counts(&done.unwrap_or_default());
+            note_own("lifecycle", recorded);
             partitions::drop_emptied(before);
-            deleted.and_then(|n| n.parse().ok()).unwrap_or_default()
+            deleted
         })
     }))
+}
+
+/// Rows deleted, and records of it.
+fn counts(done: &str) -> (i64, u64) {
+    let (deleted, recorded) = done.split_once(' ').unwrap_or_default();
+    (deleted.parse().unwrap_or_default(), recorded.parse().unwrap_or_default())
 }
 
 /// One for each chain. Reading all chains at once costs less than reading one after the other.

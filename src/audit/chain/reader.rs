@@ -37,6 +37,9 @@ pub struct Read {
     pub unsealed: i64,
     /// The first one in the order of the chain, then rows that are in no seal. Nothing is read after it.
     pub problem: Option<Problem>,
+    /// The cut that it begins with is on no record. It goes on from there all the same: whoever sees that must see what else
+    /// was changed.
+    pub cut: Option<Problem>,
     /// Seals whose predecessor has a higher last id: rows that came late are sealed alone.
     early: BTreeMap<i64, Seal>,
 }
@@ -248,9 +251,9 @@ fn checkpoints(organization: Option<&Organization>) -> BTreeMap<Chain, Read> {
     let mut chains = BTreeMap::new();
     while let Some(row) = cursor.next() {
         let head = Head { number: row.int8(2), digest: row.digest(3), sequence: row.int8(4) };
-        let problem = row.field(5).is_none().then(|| Problem::seal("checkpoint", head.number));
+        let cut = row.field(5).is_none().then(|| Problem::seal("checkpoint", head.number));
         let chain = Chain { organization: row.uuid(0), installation: row.int8(1) };
-        chains.insert(chain, Read { head, problem, ..Read::default() });
+        chains.insert(chain, Read { head, cut, ..Read::default() });
     }
     cursor.close();
     chains

@@ -8,7 +8,8 @@ use super::installation::Installation;
 use super::link::{Chain, Head, Organization, Seal, hex};
 use super::{anchor, list, uuid_text};
 use crate::error::Error;
-use crate::{pg, spi};
+use crate::pg::{self, boundary, raw};
+use crate::spi;
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 
@@ -66,12 +67,32 @@ type Groups = BTreeMap<Organization, Group>;
 /// Seals all audit rows that are not sealed yet and that this transaction sees; returns how many. In the transaction of
 /// the caller, who is a superuser; one at a time.
 pub fn seal() -> Result<u64, Error> {
-    pg::as_superuser(|| connected(seal_all))
+    pg::as_superuser(|| {
+        connected(|| {
+            // Reading goes on; another sealer waits, and a statement's snapshot is taken after its wait.
+            spi::execute("LOCK TABLE orgscope.audit_gap IN SHARE ROW EXCLUSIVE MODE", &[]);
+            seal_all()
+        })
+    })
+}
+
+/// The same for who has other work to do: false while another sealer is at it.
+pub fn seal_unless_busy() -> Result<bool, Error> {
+    pg::as_superuser(|| connected(|| if lock_at_once() { seal_all().map(|_| true) } else { Ok(false) }))
+}
+
+fn lock_at_once() -> bool {
+    // SAFETY: look-ups by name; a missing table has no oid and is not locked. What the lock's last holder has committed is
+    // seen: a snapshot of the statements that follow is taken after this.
+    boundary(|| unsafe {
+        let schema = pg_sys::get_namespace_oid(c"orgscope".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(c"audit_gap".as_ptr(), schema);
+        table != pg_sys::InvalidOid
+            && raw::ConditionalLockRelationOid(table, pg_sys::ShareRowExclusiveLock as std::ffi::c_int)
+    })
 }
 
 fn seal_all() -> Result<u64, Error> {
-    // Reading goes on; another sealer waits, and a statement's snapshot is taken after its wait.
-    spi::execute("LOCK TABLE orgscope.audit_gap IN SHARE ROW EXCLUSIVE MODE", &[]);
     let oldest = gaps::oldest();
     let own = Installation::own();
     let (first_id, last_id) = (own.first_id.to_string(), own.last_id.to_string());

@@ -42,9 +42,11 @@ pub fn verdicts(organization: Option<&Organization>) -> BTreeMap<Organization, V
     chains.into_iter().map(|(organization, chains)| (organization, verdict(&organization, &chains))).collect()
 }
 
-/// Of the chains of all installations, the oldest first: the first problem, or the head of the last.
+/// Of the chains of all installations, the oldest first: the first problem, else the first cut that nobody has recorded, or the
+/// head of the last.
 fn verdict(organization: &Organization, chains: &[(Chain, Read)]) -> Value {
-    let found = chains.iter().find_map(|(chain, read)| Some((chain, read.problem.as_ref()?)));
+    let problem = chains.iter().find_map(|(chain, read)| Some((chain, read.problem.as_ref()?)));
+    let found = problem.or_else(|| chains.iter().find_map(|(chain, read)| Some((chain, read.cut.as_ref()?))));
     let head = chains.iter().rev().find(|(_, read)| read.head.number > 0);
     let problem = found.map(|(_, problem)| problem);
     let sum = |of: fn(&Read) -> i64| chains.iter().map(|(_, read)| of(read)).sum::<i64>();

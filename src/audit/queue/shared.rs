@@ -28,6 +28,14 @@ struct Writer {
     latch: *mut pg_sys::Latch,
 }
 
+/// When what waited for a database went to the server's log, and to no audit log. Zeros: never.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Discarded {
+    database: u32,
+    at: pg_sys::TimestampTz,
+}
+
 /// What does not survive a crash.
 #[repr(C)]
 struct Control {
@@ -35,6 +43,7 @@ struct Control {
     writers: [Writer; WRITERS],
     /// Databases with rows that were written by their own statements, and that a writer is to seal. Zeros: none.
     unsealed: [u32; WRITERS],
+    discarded: [Discarded; WRITERS],
     written: pg_sys::ConditionVariable,
 }
 
@@ -156,6 +165,16 @@ impl Control {
             Some(_) => std::ptr::null_mut(),
         }
     }
+
+    /// In the place of the same database, or of the one that was longest ago.
+    fn note_discarded(&mut self, database: u32, at: pg_sys::TimestampTz) {
+        let place = self.discarded.iter_mut().min_by_key(|d| (d.database != database, d.at));
+        place.into_iter().for_each(|place| *place = Discarded { database, at });
+    }
+
+    fn discarded_since(&self, database: u32, at: pg_sys::TimestampTz) -> bool {
+        self.discarded.iter().any(|d| d.database == database && d.at >= at)
+    }
 }
 
 fn set(latch: *mut pg_sys::Latch) {
@@ -225,21 +244,28 @@ pub fn announce() {
     unsafe { pg_sys::ConditionVariableBroadcast(&raw mut (*control).written) };
 }
 
-/// Waits until what the database's queue holds now is written. False when that takes longer than `limit`, if there is one.
+/// Waits until what the database's queue holds now is written. False when that takes longer than `limit`, if there is one, or
+/// when something of the database has gone to the server's log instead since the statement began, which has queued its event
+/// before it waits.
 pub fn wait_for_writer(database: u32, limit: Option<std::time::Duration>) -> bool {
     const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
     let control = SHARED.with(|s| s.control);
     if !is_there() {
         return true;
     }
-    // SAFETY: reads the clock.
-    let (since, started) = (unsafe { pg_sys::GetCurrentTimestamp() }, std::time::Instant::now());
-    let in_time = loop {
+    // SAFETY: reads the clock, and when the client's statement came.
+    let (since, began) = unsafe { (pg_sys::GetCurrentTimestamp(), pg_sys::GetCurrentStatementStartTimestamp()) };
+    let started = std::time::Instant::now();
+    let is_written = loop {
         // SAFETY: the condition variable is in shared memory; interrupts are looked at while it sleeps, and an error there
         // leaves nothing behind but the sleep, which the abort of the transaction cancels.
         unsafe { pg_sys::ConditionVariablePrepareToSleep(&raw mut (*control).written) };
-        if !with(|queue| queue.waits_since(database, since)).unwrap_or(false) {
-            break true;
+        let state = with_control(|control, queue| {
+            (queue.waits_since(database, since), control.discarded_since(database, began))
+        });
+        match state.unwrap_or((false, false)) {
+            (true, _) => {}
+            (false, discarded) => break !discarded,
         }
         if limit.is_some_and(|limit| started.elapsed() >= limit) {
             break false;
@@ -256,7 +282,7 @@ pub fn wait_for_writer(database: u32, limit: Option<std::time::Duration>) -> boo
     };
     // SAFETY: ends what was prepared above.
     unsafe { pg_sys::ConditionVariableCancelSleep() };
-    in_time
+    is_written
 }
 
 /// Events that are in the log already.
@@ -306,7 +332,10 @@ pub fn confirm(database: u32, batch: u64) {
 /// The batch went to the server's log instead.
 pub fn discard(database: u32, batch: u64) {
     take_unsealed(database);
-    with(|queue| {
+    // SAFETY: reads the clock.
+    let at = unsafe { pg_sys::GetCurrentTimestamp() };
+    with_control(|control, queue| {
+        control.note_discarded(database, at);
         let written = queue.totals().written;
         queue.confirm(database, batch);
         let totals = queue.totals();

@@ -12,6 +12,7 @@ use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTi
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
+use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 /// The launcher looks this often by itself.
@@ -21,9 +22,8 @@ const GATHER: Duration = Duration::from_millis(100);
 /// A writer without work leaves before DROP DATABASE gives up on it.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// A writer that does not come is started again after this time, so often.
+/// A writer that does not come is started again after this time, then after twice as long, up to a round.
 const AGAIN: Duration = Duration::from_secs(1);
-const ATTEMPTS: u32 = 10;
 /// Rows are sealed this often, while there are new ones.
 const SEAL: Duration = Duration::from_secs(1);
 
@@ -41,18 +41,19 @@ pub fn init() {
             .set_type("orgscope audit launcher")
             .set_library("orgscope")
             .set_function("orgscope_audit_launcher")
-            .enable_shmem_access(None)
+            .enable_spi_access()
             .set_start_time(BgWorkerStartTime::RecoveryFinished)
             .set_restart_time(Some(Duration::from_secs(1)))
             .load();
     }
 }
 
-/// Starts a writer for each database that something waits for.
+/// Starts a writer for each database that something waits for. Connected to none itself, it reads which databases there are.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn orgscope_audit_launcher(_argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
+    BackgroundWorker::connect_worker_to_spi(None, None);
     shared::register_launcher();
     let mut attempts: Vec<Attempt> = Vec::new();
     loop {
@@ -61,16 +62,15 @@ pub extern "C-unwind" fn orgscope_audit_launcher(_argument: pg_sys::Datum) {
         for database in unserved {
             match attempts.iter_mut().find(|a| a.database == database) {
                 None => {
-                    start_writer(database);
-                    attempts.push(Attempt { database, number: 1, at: Instant::now() });
+                    serve(database);
+                    attempts.push(Attempt { database, at: Instant::now(), again: AGAIN });
                 }
-                // It may not have come to its registration yet.
-                Some(attempt) if attempt.at.elapsed() < AGAIN => {}
-                Some(attempt) if attempt.number < ATTEMPTS => {
-                    start_writer(database);
-                    *attempt = Attempt { database, number: attempt.number + 1, at: Instant::now() };
+                // It may not have come to its registration yet, or there was no room for it.
+                Some(attempt) if attempt.at.elapsed() < attempt.again => {}
+                Some(attempt) => {
+                    serve(database);
+                    *attempt = Attempt { database, at: Instant::now(), again: (attempt.again * 2).min(ROUND) };
                 }
-                Some(_) => give_up(database),
             }
         }
         let wait = if attempts.is_empty() { ROUND } else { AGAIN };
@@ -82,8 +82,20 @@ pub extern "C-unwind" fn orgscope_audit_launcher(_argument: pg_sys::Datum) {
 
 struct Attempt {
     database: u32,
-    number: u32,
     at: Instant,
+    again: Duration,
+}
+
+/// What cannot be written now waits, however long that takes: the server's log has it when the queue is full.
+fn serve(database: u32) {
+    if exists(database) { start_writer(database) } else { give_up(database) }
+}
+
+/// An error of its own ends the launcher, which comes again.
+fn exists(database: u32) -> bool {
+    // SAFETY: a syscache look-up of a shared catalog, in a transaction.
+    let exists = transaction(|| Ok(!unsafe { pg_sys::get_database_name(database.into()) }.is_null()));
+    exists.unwrap_or(true)
 }
 
 /// Not pgrx's: an error of PostgreSQL's must come out of it as it went in. One of ours takes the transaction back.
@@ -104,9 +116,10 @@ fn transaction<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     }
 }
 
-/// Nobody can connect to the database, most likely because it was dropped.
+/// The database was dropped: what waits for it, or was taken by a writer that is gone too, has no audit log to come to.
 fn give_up(database: u32) {
     let batch = random_batch();
+    shared::recover(database, None);
     shared::take(database, batch).iter().for_each(|event| log(&event.json, event.counts));
     shared::discard(database, batch);
     shared::announce();
@@ -137,9 +150,11 @@ fn write_for(database: u32) -> Result<(), Error> {
     IS_WRITER.with(|is| *is = true);
     // Before anything that can fail: a database that is gone is this process's last word about what waits for it.
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP);
-    // SAFETY: SIGTERM ends it as any backend, also while it waits for a lock.
+    // SAFETY: SIGTERM ends it as any backend, also while it waits for a lock. Settings that are made before the connection
+    // outrank those of database and role.
     unsafe {
         set_sigterm();
+        SETTINGS.iter().for_each(|(name, value)| override_setting(name, value));
         pg_sys::BackgroundWorkerInitializeConnectionByOid(
             database.into(),
             pg_sys::InvalidOid,
@@ -158,8 +173,8 @@ fn write_for(database: u32) -> Result<(), Error> {
             (idle, unsealed) = (Instant::now(), true);
         }
         if unsealed && sealed.elapsed() >= SEAL {
-            seal();
-            (sealed, unsealed) = (Instant::now(), false);
+            unsealed = !seal();
+            sealed = Instant::now();
         } else if !unsealed && idle.elapsed() >= IDLE && shared::finish(database, false) {
             return Ok(());
         }
@@ -168,25 +183,49 @@ fn write_for(database: u32) -> Result<(), Error> {
 }
 
 /// And this month's and the next's partitions are made, but not in a database that is being restored: its dump has them.
-fn seal() {
+/// False while somebody else seals, or purges, in a transaction that has not ended: what is queued does not wait for that.
+fn seal() -> bool {
     let sealed = transaction(|| {
         if !has_extension() {
-            return Ok(0);
+            return Ok(true);
         }
         // First, for the order of its locks: see DROP EXTENSION.
-        let sealed = chain::seal()?;
-        if as_superuser(|| spi::query(SETTLED, &[])).is_some() {
+        let sealed = chain::seal_unless_busy()?;
+        if sealed && as_superuser(|| spi::query(SETTLED, &[])).is_some() {
             partitions::make();
         }
         Ok(sealed)
     });
-    if let Err(error) = sealed {
+    sealed.unwrap_or_else(|error| {
         pgrx::log!("orgscope could not seal its audit log: {}", error.report().message);
-    }
+        true
+    })
 }
 
 const SETTLED: &str = "SELECT 'yes' FROM orgscope.audit_writer \
      WHERE installed_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.interval '1 hour')";
+
+/// What somebody sets for a database, or for the role that installed the server, is not meant for its writer: it would not
+/// write, or not see, or give up.
+const SETTINGS: &[(&CStr, &CStr)] = &[
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"default_transaction_isolation", c"read committed"),
+    (c"session_replication_role", c"origin"),
+    (c"row_security", c"on"),
+    (c"search_path", c""),
+    (c"statement_timeout", c"0"),
+    (c"lock_timeout", c"0"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    (c"transaction_timeout", c"0"),
+];
+
+unsafe fn override_setting(name: &CStr, value: &CStr) {
+    use pg_sys::{GucContext::PGC_SUSET, GucSource::PGC_S_OVERRIDE};
+    // SAFETY: NUL-terminated name and value of a setting of PostgreSQL's.
+    unsafe { pg_sys::SetConfigOption(name.as_ptr(), value.as_ptr(), PGC_SUSET, PGC_S_OVERRIDE) }
+}
 
 unsafe fn set_sigterm() {
     // SAFETY: die() is what backends have; it acts where interrupts are looked at.

@@ -102,6 +102,18 @@ fn it_expires_by_itself() {
     let slow = std::thread::spawn(move || {
         one(&mut long, "WITH w AS MATERIALIZED (SELECT pg_sleep(62)) SELECT count(*) FROM w, ticket")
     });
+    // A procedure does not go on after the end of a transaction that is over too late.
+    let loops = ["COMMIT", "ROLLBACK"].map(|end| {
+        let mut looping = world.connect("support");
+        open(&mut looping, A, ", 1");
+        let pass = format!("PERFORM count(*) FROM ticket; {end}; PERFORM pg_sleep(0.5)");
+        std::thread::spawn(move || {
+            let error =
+                refused(&mut looping, "OS001", &format!("DO $$ BEGIN FOR i IN 1..160 LOOP {pass}; END LOOP; END $$"));
+            state(&mut looping, "SELECT 1");
+            error.detail().map(str::to_owned)
+        })
+    });
     std::thread::sleep(wait);
     let expired = Some("The break-glass of this session has expired.");
     let again = Some("Call orgscope.break_glass() again, or set orgscope.current_org in this transaction.");
@@ -119,9 +131,12 @@ fn it_expires_by_itself() {
         open(client, C, "");
         assert_eq!(one(client, COUNT), "0");
     }
+    for looping in loops {
+        assert_eq!(looping.join().unwrap().as_deref(), expired);
+    }
     // One that is replaced before anybody looked is on record all the same.
     open(idle, B, "");
-    assert_eq!(operations(&world).iter().filter(|o| o.starts_with("EXPIRE")).count(), 4);
+    assert_eq!(operations(&world).iter().filter(|o| o.starts_with("EXPIRE")).count(), 6);
     // A statement that began in time runs to its end.
     assert_eq!(slow.join().unwrap(), "2");
 }

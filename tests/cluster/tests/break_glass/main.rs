@@ -92,6 +92,7 @@ fn who_may_and_what_is_asked() {
         ("NULL, 'why'".into(), "22004"),
         (format!("'{A}', NULL"), "22023"),
         (format!("'{A}', ' \t'"), "22023"),
+        (format!("'{A}', U&'\\200B\\00A0\\2060-'"), "22023"),
         (format!("'{A}', 'why', 0"), "22023"),
         (format!("'{A}', 'why', 1441"), "22023"),
         (format!("'{A}', 'why', NULL"), "22023"),

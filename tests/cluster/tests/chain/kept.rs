@@ -134,6 +134,24 @@ fn a_restore_meets_an_installation_at_work() {
     assert_eq!(one(&mut client, "SELECT count(*) FROM orgscope.audit_checkpoint"), "5");
     work(&mut client);
     assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")));
+    // The record of that purge goes with the next one, and is written again for the chains that have nothing left to purge.
+    let cuts = "SELECT chain, installation, number, digest, purged_at FROM orgscope.audit_checkpoint WHERE NOT installation IN (SELECT first_id FROM orgscope.audit_installation) ORDER BY 1";
+    let before = rows(&mut client, cuts);
+    assert_eq!(before.len(), 3);
+    for _ in 0..2 {
+        run(&mut client, "SELECT orgscope.purge_audit_log('infinity')");
+        assert!(verdicts(&mut client).iter().all(|v| v.contains("|ok|")), "{:?}", verdicts(&mut client));
+        assert_eq!(rows(&mut client, cuts), before);
+    }
+    // Without its record, a cut does not hide what was changed behind it.
+    run(&mut client, "ALTER TABLE orgscope.audit_log DISABLE TRIGGER USER");
+    let record_of = "SELECT record_id FROM orgscope.audit_checkpoint WHERE chain";
+    run(&mut client, &format!("DELETE FROM orgscope.audit_log WHERE id IN ({record_of} = '{A}')"));
+    assert!(verdicts(&mut client)[1].starts_with("a|checkpoint|"), "{:?}", verdicts(&mut client));
+    work(&mut client);
+    let last = format!("(SELECT max(id) FROM orgscope.audit_log WHERE organization_id = '{A}')");
+    run(&mut client, &format!("UPDATE orgscope.audit_log SET reason = 'x' WHERE id = {last}"));
+    assert!(verdicts(&mut client)[1].starts_with("a|changed|"), "{:?}", verdicts(&mut client));
 }
 
 #[test]

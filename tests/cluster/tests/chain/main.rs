@@ -162,7 +162,7 @@ fn a_tenant_verifies_its_own_chain_alone() {
             refused(&mut world.connect(user), "42501", &format!("SELECT orgscope.{call}"));
         }
     }
-    for table in ["audit_seal", "audit_checkpoint"] {
+    for table in ["audit_seal", "audit_checkpoint", "audit_installation"] {
         refused(&mut world.superuser(), "OS008", &format!("DELETE FROM orgscope.{table}"));
         refused(&mut world.superuser(), "OS008", &format!("TRUNCATE orgscope.{table}"));
     }
@@ -225,4 +225,22 @@ fn an_id_taken_before_the_transaction_had_a_number_is_waited_for() {
     run(&mut slow, "COMMIT");
     assert_eq!(seal(&mut admin), "1");
     assert_eq!(verdicts(&mut admin), ["-|ok|-|-|2"]);
+}
+
+/// Sealed is what comes from the installation's first id on, whatever becomes of the sequence.
+#[test]
+fn another_start_of_the_sequence_takes_nothing_out_of_the_chain() {
+    let world = sealed("moved_start");
+    let mut admin = world.superuser();
+    let add = "INSERT INTO orgscope.audit_log (action) VALUES ('denied')";
+    for start in ["9000000000000000", "1"] {
+        run(&mut admin, &format!("ALTER SEQUENCE orgscope.audit_log_id_seq START WITH {start}"));
+        run(&mut admin, add);
+        let unsealed = "SELECT unsealed_since IS NOT NULL FROM orgscope.stats";
+        assert_eq!((one(&mut admin, unsealed).as_str(), seal(&mut admin).as_str()), ("t", "2"), "and the DDL's record");
+        assert_eq!(one(&mut admin, unsealed), "f");
+    }
+    assert_eq!(verdicts(&mut admin), ["-|ok|-|-|4", "a|ok|-|-|2", "b|ok|-|-|2"]);
+    refused(&mut admin, "OS008", "UPDATE orgscope.audit_installation SET first_id = 1");
+    refused(&mut admin, "23505", "INSERT INTO orgscope.audit_installation (first_id) VALUES (1)");
 }
