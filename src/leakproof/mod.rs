@@ -12,6 +12,7 @@
 
 mod constant;
 mod estimates;
+mod order;
 mod stack;
 mod twins;
 
@@ -63,6 +64,7 @@ pub fn init() {
         pg_sys::get_relation_info_hook = Some(relation_info);
     }
     estimates::init();
+    order::init();
 }
 
 /// Plain frame: two compares for a query that is not concerned.
