@@ -10,6 +10,7 @@
 //! functions, marked LEAKPROOF, in place of the originals, in queries under row security and nowhere else. The operator
 //! stays the same, by which indexes are found. Nothing of PostgreSQL's own catalog is changed.
 
+mod bitmap;
 mod constant;
 mod estimates;
 mod order;

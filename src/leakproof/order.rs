@@ -9,6 +9,7 @@
 //! its scan they come after the policy. What an index is asked stays: that is compared with values that were there before the
 //! first row. Row security that is not ours is left as it is.
 
+use super::bitmap;
 use crate::guard::ddl::nodes;
 use crate::guard::floor;
 use crate::pg::{boundary, entry, raw};
@@ -41,9 +42,10 @@ unsafe extern "C-unwind" fn paths(
         if let Some(next) = NEXT_PATHS {
             next(root, relation, index, entry_of);
         }
-        if has_row_security(&*root) && promises((*relation).baserestrictinfo) {
+        if has_row_security(&*root) {
             entry(|| {
                 if is_scoped(&*root, index) {
+                    bitmap::leave_out_what_tells(root, relation);
                     put_last((*relation).baserestrictinfo);
                 }
                 Ok(())

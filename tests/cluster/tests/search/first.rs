@@ -127,3 +127,50 @@ fn arrays_have_no_twin_without_a_collation() {
     assert!(asks_index(&mut app, "tags && ARRAY['t7']"));
     assert!(asks_index(&mut app, "numbers && ARRAY[7]"));
 }
+
+/// Three thousand of B's rows at the end, a third of which are gone since the table was analyzed.
+const WIDE: &str = "
+    CREATE TABLE wide (a int, b int, pad text, organization_id uuid);
+    INSERT INTO wide SELECT i, i * 7919 % 20000, repeat('x', 300), 'aaaaaaaa-0000-7000-8000-000000000001' FROM generate_series(1, 20000) i;
+    INSERT INTO wide SELECT 100000 + i, i * 7919 % 20000, repeat('x', 300), 'bbbbbbbb-0000-7000-8000-000000000002' FROM generate_series(1, 3000) i;
+    CREATE INDEX ON wide (a); CREATE INDEX ON wide (b); GRANT SELECT ON wide TO app";
+
+/// Where indexes are combined, the second is asked only if the first has found a row.
+#[test]
+fn no_index_decides_whether_another_is_asked() {
+    let (by_hand, ours) = (by_hand("bitmap_by_hand"), world("bitmap"));
+    for (world, policy) in [
+        (
+            &by_hand,
+            "CREATE POLICY own ON wide USING (organization_id = orgscope.current_org()); ALTER TABLE wide ENABLE ROW LEVEL SECURITY",
+        ),
+        (&ours, "SELECT orgscope.enable_org_scoping('public.wide'); DROP INDEX wide_organization_id_idx"),
+    ] {
+        run(&mut world.superuser(), &format!("{WIDE}; {policy}; ALTER TABLE wide SET (autovacuum_enabled = off)"));
+        run(&mut world.superuser(), "ANALYZE wide");
+        run(&mut world.superuser(), "SET orgscope.bypass = audit; DELETE FROM wide WHERE a > 102000");
+    }
+    let asked = |app: &mut Client, from: u32, value: &str| {
+        let sql = format!("SELECT count(*) FROM wide WHERE a BETWEEN {from} AND {from} + 900 AND b > {value}");
+        let plan = rows_under(app, A, &format!("EXPLAIN (COSTS off) {sql}")).join("\n");
+        (plan, under(app, A, &sql).map_or_else(|error| code(&error), |rows| rows.join("")))
+    };
+    let divides = "(SELECT 19000 / (SELECT 0))";
+    for (world, tells) in [(&by_hand, true), (&ours, false)] {
+        let mut app = session(world);
+        run(&mut app, "SET enable_seqscan = off; SET enable_indexscan = off");
+        let [there, gone] = [100_000, 102_050].map(|from| asked(&mut app, from, divides));
+        assert_eq!(there.0.contains("BitmapAnd"), tells, "{}", there.0);
+        assert_eq!(there.1 != gone.1, tells, "{there:?} {gone:?}");
+    }
+    // What is known before the first row decides as ever; what a function of one's own says does not stand beside others.
+    run(&mut ours.superuser(), "CREATE INDEX ON wide (a, b)");
+    let mut app = session(&ours);
+    run(&mut app, "CREATE FUNCTION pg_temp.five() RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN 5; END $$");
+    run(&mut app, "SET enable_seqscan = off; SET enable_indexscan = off");
+    for (value, both) in [("19000", true), ("(SELECT 19000)", true), ("pg_temp.five()", false)] {
+        let (plan, found) = asked(&mut app, 100_000, value);
+        assert_eq!(plan.lines().any(|line| line.contains("Recheck Cond") && line.contains("(b > ")), both, "{plan}");
+        assert_eq!(found, "0");
+    }
+}
