@@ -1,4 +1,4 @@
--- leakproof: twins of search functions that PostgreSQL does not mark LEAKPROOF. Behaviour: src/leakproof.rs.
+-- leakproof: twins of search functions that PostgreSQL does not mark LEAKPROOF. Behaviour: src/leakproof/.
 -- The comment on each says why it may be. Cost and planner support are the original's.
 
 DO $$
@@ -10,7 +10,7 @@ BEGIN
         FROM (
             SELECT f AS function, a AS arguments, r AS reason FROM (VALUES
                 (ARRAY['textlike', 'texticlike'], ARRAY['text', 'text'],
-                 'raises for a pattern that ends in its escape character, and where the collation is not deterministic: neither is replaced. Its recursion is no deeper than a known pattern has %'),
+                 'raises for a pattern that ends in its escape character, and where the collation is not deterministic: neither is replaced. ILIKE may raise for a value of 256 MB and more. Its recursion is no deeper than a known pattern has %'),
                 (ARRAY['ts_match_vq'], ARRAY['tsvector', 'tsquery'],
                  'compares lexemes and positions; its recursion is no deeper than a known query'),
                 (ARRAY['ts_match_qv'], ARRAY['tsquery', 'tsvector'],
@@ -25,7 +25,7 @@ BEGIN
             UNION ALL
             -- Of these types PostgreSQL itself marks equality LEAKPROOF.
             SELECT f, ARRAY[e || '[]', e || '[]'],
-                   'compares elements by the equality of their type, which PostgreSQL itself marks LEAKPROOF, and raises nothing'
+                   'compares elements by the equality of their type, which PostgreSQL itself marks LEAKPROOF. It raises where elements need a collation and none can be told, and is not replaced there, nor where the collation is not deterministic'
             FROM pg_catalog.unnest(ARRAY['arrayoverlap', 'arraycontains', 'arraycontained']) f,
                  pg_catalog.unnest(ARRAY['smallint', 'integer', 'bigint', 'text', 'varchar', 'uuid']) e
         ) t

@@ -7,8 +7,9 @@ use crate::context::break_glass;
 use crate::context::signed::needs_token;
 use crate::context::token::Fault;
 use crate::error::{Absent, Error, Refused};
-use crate::pg::{self, Backend};
+use crate::pg::{self, Backend, entry};
 use crate::settings::{CONTEXT_CHANGE, ContextChange, ContextSource, Lifetime};
+use pgrx::pg_sys;
 use std::ffi::c_int;
 
 pub use setting::*;
@@ -77,6 +78,8 @@ pub struct Context {
     lifetime_changed: bool,
     /// The value that PostgreSQL kept until the library was loaded is an earlier transaction's.
     stale_placeholder: bool,
+    /// This session has used an organization, and from then on looks at portals that go on.
+    watched: bool,
 }
 
 pub static CONTEXT: Backend<Context> = Backend::new(Context {
@@ -98,6 +101,7 @@ pub static CONTEXT: Backend<Context> = Backend::new(Context {
     touched: false,
     lifetime_changed: false,
     stale_placeholder: false,
+    watched: false,
 });
 
 impl Context {
@@ -197,11 +201,24 @@ pub fn use_current() -> Result<Option<Org>, Error> {
         return Err(Error::ContextRefused(Refused::Changed));
     }
     let generation = available::require(org)?;
-    CONTEXT.with(|c| {
+    let is_first = CONTEXT.with(|c| {
         c.used = Some(org);
         c.ready = generation;
+        !std::mem::replace(&mut c.watched, true)
     });
+    if is_first {
+        pg::add_steps(go_on, None);
+    }
     Ok(Some(org))
+}
+
+/// A portal that is run once more: by PL/pgSQL's FETCH, or by a client that asks for some of its rows at a time. Its scan
+/// has asked for the organization when it began.
+unsafe fn go_on(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: the executor's own description of a statement.
+    if unsafe { (*query).already_executed } && ready().is_none() {
+        entry(check_used);
+    }
 }
 
 /// For what goes on with a statement of this transaction, as FETCH does: the organization that it has used, if any, must

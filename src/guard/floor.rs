@@ -71,7 +71,8 @@ unsafe fn floor(
     }
 }
 
-unsafe fn require_org(schema: pg_sys::Oid) -> pg_sys::Oid {
+/// The function that a policy of ours calls.
+pub unsafe fn require_org(schema: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a syscache look-up by name, no arguments, and schema: InvalidOid when there is none.
     unsafe {
         pg_sys::GetSysCacheOid(

@@ -12,38 +12,49 @@ const MOST_ITEMS: i32 = 256;
 /// Of objects and arrays in each other.
 const DEEPEST: usize = 64;
 
+/// Returns what an argument comes to, if that is known and harmless. It has to take the argument's place: PostgreSQL would
+/// ask an immutable function once more, and one that is not what it claims to be has another answer then.
+pub type Judge = unsafe fn(*mut pg_sys::Node, pg_sys::ParamListInfo) -> Option<*mut pg_sys::Const>;
+
 /// A pattern of LIKE.
-pub unsafe fn is_pattern(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> bool {
+pub unsafe fn pattern(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> Option<*mut pg_sys::Const> {
     // SAFETY: a constant of this type is a varlena that text_to_cstring reads.
     unsafe {
-        value(node, params, pg_sys::TEXTOID)
-            .is_some_and(|text| is_whole(CStr::from_ptr(pg_sys::text_to_cstring(text.cast_mut_ptr())).to_bytes()))
+        value(node, params, pg_sys::TEXTOID).filter(|text| {
+            let text = pg_sys::text_to_cstring((**text).constvalue.cast_mut_ptr());
+            is_whole(CStr::from_ptr(text).to_bytes())
+        })
     }
 }
 
 /// A tsquery: after the varlena's header, the number of its items.
-pub unsafe fn is_query(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> bool {
+pub unsafe fn query(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> Option<*mut pg_sys::Const> {
     // SAFETY: TSQueryData of ts_type.h; a detoasted copy is aligned.
     unsafe {
-        value(node, params, pg_sys::TSQUERYOID).is_some_and(|query| {
-            let query = pg_sys::pg_detoast_datum(query.cast_mut_ptr()).cast::<i32>();
+        value(node, params, pg_sys::TSQUERYOID).filter(|query| {
+            let query = pg_sys::pg_detoast_datum((**query).constvalue.cast_mut_ptr()).cast::<i32>();
             *query.add(1) <= MOST_ITEMS
         })
     }
 }
 
 /// A jsonb.
-pub unsafe fn is_document(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> bool {
+pub unsafe fn document(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo) -> Option<*mut pg_sys::Const> {
     // SAFETY: a constant of this type, whose output function returns C text.
     unsafe {
-        value(node, params, pg_sys::JSONBOID).is_some_and(|document| {
-            let text = boundary(|| raw::OidOutputFunctionCall(pg_sys::F_JSONB_OUT.into(), document));
+        value(node, params, pg_sys::JSONBOID).filter(|document| {
+            let value = (**document).constvalue;
+            let text = boundary(|| raw::OidOutputFunctionCall(pg_sys::F_JSONB_OUT.into(), value));
             depth(CStr::from_ptr(text).to_bytes()) <= DEEPEST
         })
     }
 }
 
-unsafe fn value(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo, wanted: pg_sys::Oid) -> Option<pg_sys::Datum> {
+unsafe fn value(
+    node: *mut pg_sys::Node,
+    params: pg_sys::ParamListInfo,
+    wanted: pg_sys::Oid,
+) -> Option<*mut pg_sys::Const> {
     // SAFETY: folding asks nothing of a planner's state but the parameters. It may run a user's function.
     unsafe {
         if pg_sys::exprType(node) != wanted {
@@ -56,11 +67,12 @@ unsafe fn value(node: *mut pg_sys::Node, params: pg_sys::ParamListInfo, wanted: 
         (*root).type_ = pg_sys::NodeTag::T_PlannerInfo;
         (*root).glob = global;
         let folded = boundary(|| raw::eval_const_expressions(root, node));
-        if (*folded).type_ != pg_sys::NodeTag::T_Const {
+        // A function put in line would have to be noted in the plan, which is made anew when it is replaced.
+        if (*folded).type_ != pg_sys::NodeTag::T_Const || !(*global).invalItems.is_null() {
             return None;
         }
-        let value = &*folded.cast::<pg_sys::Const>();
-        (!value.constisnull && value.consttype == wanted).then_some(value.constvalue)
+        let value = folded.cast::<pg_sys::Const>();
+        (!(*value).constisnull && (*value).consttype == wanted).then_some(value)
     }
 }
 

@@ -6,7 +6,7 @@
 //! LEAKPROOF, as it came and as it stands once SQL functions have been put in line.
 
 use crate::guard::ddl::nodes;
-use crate::pg::{Backend, entry, raw};
+use crate::pg::{Backend, WITH_SHOWS_STATISTICS, entry, raw};
 use pgrx::pg_sys;
 use std::ffi::c_int;
 
@@ -30,8 +30,9 @@ pub fn open(open: bool) -> bool {
 
 /// A condition in one query of a statement may be about a column of another.
 pub unsafe fn may_be_shown(queries: &[*mut pg_sys::Query]) -> bool {
-    // SAFETY: queries of the statement's.
-    !queries.iter().any(|query| unsafe { leaks(&**query) })
+    // SAFETY: queries of the statement's. Where WITH shows its statistics to who reads it, that could be a function put in
+    // line, which is not among them.
+    !queries.iter().any(|query| unsafe { leaks(&**query) || WITH_SHOWS_STATISTICS && !(**query).cteList.is_null() })
 }
 
 /// Plain frame.

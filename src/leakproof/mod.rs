@@ -10,12 +10,15 @@
 //! functions, marked LEAKPROOF, in place of the originals, in queries under row security and nowhere else. The operator
 //! stays the same, by which indexes are found. Nothing of PostgreSQL's own catalog is changed.
 
+mod bitmap;
 mod constant;
 mod estimates;
+mod order;
 mod stack;
 mod twins;
 
 use crate::guard::ddl::nodes;
+use crate::guard::explain;
 use crate::pg::{boundary, entry, raw};
 use crate::settings::LEAKPROOF_OPERATORS;
 use pgrx::pg_sys;
@@ -32,6 +35,8 @@ enum Condition {
     Query,
     /// One of the documents is.
     Document,
+    /// Arrays: their elements have no collation, or a deterministic one.
+    Elements,
 }
 
 /// PostgreSQL's functions with the names of their twins. Array functions have one for each type of elements that compares
@@ -46,9 +51,9 @@ const TWINS: [(u32, &CStr, Condition); 12] = [
     (pg_sys::F_JSONB_EXISTS, c"leakproof_jsonb_exists", Condition::None),
     (pg_sys::F_JSONB_EXISTS_ANY, c"leakproof_jsonb_exists_any", Condition::None),
     (pg_sys::F_JSONB_EXISTS_ALL, c"leakproof_jsonb_exists_all", Condition::None),
-    (pg_sys::F_ARRAYOVERLAP, c"leakproof_arrayoverlap", Condition::None),
-    (pg_sys::F_ARRAYCONTAINS, c"leakproof_arraycontains", Condition::None),
-    (pg_sys::F_ARRAYCONTAINED, c"leakproof_arraycontained", Condition::None),
+    (pg_sys::F_ARRAYOVERLAP, c"leakproof_arrayoverlap", Condition::Elements),
+    (pg_sys::F_ARRAYCONTAINS, c"leakproof_arraycontains", Condition::Elements),
+    (pg_sys::F_ARRAYCONTAINED, c"leakproof_arraycontained", Condition::Elements),
 ];
 
 static mut NEXT_PLANNER: pg_sys::planner_hook_type = None;
@@ -63,6 +68,7 @@ pub fn init() {
         pg_sys::get_relation_info_hook = Some(relation_info);
     }
     estimates::init();
+    order::init();
 }
 
 /// Plain frame: two compares for a query that is not concerned.
@@ -74,15 +80,59 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: the arguments are PostgreSQL's and passed on as they came. The planner may change the tree it is given.
     unsafe {
-        let open = concerns(query) && entry(|| Ok(estimates::may_be_shown(&replace(query.cast(), false, params))));
+        let prepared = if concerns(query) { entry(|| Ok(prepare(query, params))) } else { Prepared::default() };
         // Planning may run a function that plans queries of its own. An error leaves what the next plan sets anew.
-        let outside = estimates::open(open);
-        let plan = match NEXT_PLANNER {
+        let outside = estimates::open(prepared.open);
+        let mut plan = next_planner(query, text, options, params);
+        if !prepared.original.is_null() && entry(|| Ok(stack::is_deep(&*plan))) {
+            estimates::open(false);
+            plan = next_planner(prepared.original, text, options, params);
+        }
+        estimates::open(outside);
+        explain::keep_to_itself();
+        plan
+    }
+}
+
+/// Plain frame.
+unsafe fn next_planner(
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the planner's own arguments.
+    unsafe {
+        match NEXT_PLANNER {
             Some(next) => next(query, text, options, params),
             None => standard_planner(query, text, options, params),
-        };
-        estimates::open(outside);
-        plan
+        }
+    }
+}
+
+/// What is known of a statement before it is planned.
+#[derive(Clone, Copy)]
+struct Prepared {
+    /// Whether its operators may look into statistics.
+    open: bool,
+    /// The statement without twins, or NULL when it has none.
+    original: *mut pg_sys::Query,
+}
+
+impl Default for Prepared {
+    fn default() -> Self {
+        Self { open: false, original: std::ptr::null_mut() }
+    }
+}
+
+unsafe fn prepare(query: *mut pg_sys::Query, params: pg_sys::ParamListInfo) -> Prepared {
+    // SAFETY: a query tree of the planner's.
+    unsafe {
+        let walk = walk(query.cast(), false);
+        let has_some = walk.found.iter().any(|call| original(&**call).is_some());
+        let original = if has_some { pg_sys::copyObjectImpl(query.cast()).cast() } else { std::ptr::null_mut() };
+        replace(&walk.found, params);
+        Prepared { open: estimates::may_be_shown(&walk.queries), original }
     }
 }
 
@@ -102,9 +152,7 @@ unsafe extern "C-unwind" fn relation_info(
             entry(|| {
                 nodes::<pg_sys::IndexOptInfo>((*relation).indexlist)
                     .filter(|index| !(**index).indpred.is_null())
-                    .for_each(|index| {
-                        replace((*index).indpred.cast(), true, std::ptr::null_mut());
-                    });
+                    .for_each(|index| replace(&walk((*index).indpred.cast(), true).found, std::ptr::null_mut()));
                 Ok(())
             });
         }
@@ -126,30 +174,25 @@ unsafe fn concerns(query: *mut pg_sys::Query) -> bool {
     unsafe { (*query).hasRowSecurity && LEAKPROOF_OPERATORS.get() && stack::has_room() }
 }
 
-/// Replaces what can be in the conditions below a node. Returns the queries among it.
-unsafe fn replace(
-    node: *mut pg_sys::Node,
-    in_conditions: bool,
-    params: pg_sys::ParamListInfo,
-) -> Vec<*mut pg_sys::Query> {
+/// What is in the conditions below a node, and the queries among it.
+unsafe fn walk(node: *mut pg_sys::Node, in_conditions: bool) -> Walk {
     let mut walk = Walk { found: Vec::new(), queries: Vec::new(), in_conditions };
     // SAFETY: the walker only reads; of Rust's, frames without destructors stand between it and the boundary.
     boundary(|| unsafe { visit(node, (&raw mut walk).cast()) });
-    // SAFETY: queries of the tree.
-    let tables = walk.queries.iter().map(|query| unsafe { nodes::<pg_sys::Node>((**query).rtable).count() });
-    if tables.sum::<usize>() > stack::MOST_TABLES {
-        return walk.queries;
-    }
-    for call in walk.found {
+    walk
+}
+
+/// Replaces what can be.
+unsafe fn replace(found: &[*mut pg_sys::OpExpr], params: pg_sys::ParamListInfo) {
+    for call in found {
         // SAFETY: nodes of the tree, found just now.
         unsafe {
-            if let Some(twin) = twin(&*call, params) {
-                (*call).opfuncid = twin;
+            if let Some(twin) = twin(&mut **call, params) {
+                (**call).opfuncid = twin;
                 stack::watch(twin);
             }
         }
     }
-    walk.queries
 }
 
 struct Walk {
@@ -199,22 +242,31 @@ unsafe fn visit_query(query: *mut pg_sys::Query, walk: *mut c_void) -> bool {
     }
 }
 
-/// The function that may take the place of an operator's.
-unsafe fn twin(call: &pg_sys::OpExpr, params: pg_sys::ParamListInfo) -> Option<pg_sys::Oid> {
-    let (_, name, condition) = TWINS.iter().find(|(function, ..)| call.opfuncid == pg_sys::Oid::from(*function))?;
+/// The line of an operator's function.
+fn original(call: &pg_sys::OpExpr) -> Option<&'static (u32, &'static CStr, Condition)> {
+    TWINS.iter().find(|(function, ..)| call.opfuncid == pg_sys::Oid::from(*function))
+}
+
+/// The function that may take the place of an operator's. What an argument was judged by is then the argument.
+unsafe fn twin(call: &mut pg_sys::OpExpr, params: pg_sys::ParamListInfo) -> Option<pg_sys::Oid> {
+    let (_, name, condition) = original(call)?;
     let [left, right] = nodes::<pg_sys::Node>(call.args).collect::<Vec<_>>()[..] else { return None };
     // SAFETY: look-ups in the system caches; arguments of an operator of two.
     unsafe {
-        let may = match condition {
-            Condition::None => true,
-            Condition::Pattern => twins::is_deterministic(call.inputcollid) && constant::is_pattern(right, params),
-            Condition::Query => constant::is_query(left, params) || constant::is_query(right, params),
-            Condition::Document => constant::is_document(left, params) || constant::is_document(right, params),
-        };
-        if !may {
-            return None;
-        }
         let types = [pg_sys::exprType(left), pg_sys::exprType(right)];
+        let has_collation = || twins::is_deterministic(call.inputcollid);
+        let either = |judge: constant::Judge| {
+            judge(left, params).map(|value| (0, value)).or_else(|| judge(right, params).map(|value| (1, value)))
+        };
+        let known = match condition {
+            Condition::None => None,
+            Condition::Elements if pg_sys::get_typcollation(types[0]) == pg_sys::InvalidOid || has_collation() => None,
+            Condition::Elements => return None,
+            Condition::Pattern if has_collation() => Some((1, constant::pattern(right, params)?)),
+            Condition::Pattern => return None,
+            Condition::Query => Some(either(constant::query)?),
+            Condition::Document => Some(either(constant::document)?),
+        };
         let found = pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as c_int,
             pg_sys::Anum_pg_proc_oid as i16,
@@ -223,6 +275,12 @@ unsafe fn twin(call: &pg_sys::OpExpr, params: pg_sys::ParamListInfo) -> Option<p
             pg_sys::get_namespace_oid(c"orgscope".as_ptr(), true).into(),
             pg_sys::Datum::null(),
         );
-        (found != pg_sys::InvalidOid).then_some(found)
+        if found == pg_sys::InvalidOid {
+            return None;
+        }
+        if let Some((argument, value)) = known {
+            (*(*call.args).elements.add(argument)).ptr_value = value.cast();
+        }
+        Some(found)
     }
 }

@@ -12,13 +12,54 @@ use pgrx::pg_sys;
 use std::ffi::c_int;
 use std::ptr::null_mut;
 
-/// What has to be left, in kilobytes. What a statement needs between its start and its end: some 400 bytes for each level of
-/// its plan, of which a table adds a few and a sub-select about ten; 200 for each level of the comparison, of which
-/// `constant` allows 256; what an index needs. Where functions run statements of their own, each is asked again.
+/// What has to be left, in kilobytes. What a statement needs between its start and its end: less than 1 for each level of its
+/// plan, of which it may have [`MOST_LEVELS`]; 200 bytes for each level of the comparison, of which `constant` allows 256;
+/// what an index needs. Where functions run statements of their own, each is asked again.
 const ROOM: c_int = 512;
 
-/// More tables and sub-selects than these could need more.
-pub const MOST_TABLES: usize = 40;
+/// Of a plan, with those of its sub-plans, which may run within each other.
+const MOST_LEVELS: usize = 256;
+
+/// Whether a plan goes deeper than the room is made for. Only the finished one tells: a window takes levels, a sub-select
+/// without a table, a function put in line.
+pub unsafe fn is_deep(plan: &pg_sys::PlannedStmt) -> bool {
+    let mut levels = 0;
+    for part in nodes::<pg_sys::Plan>(plan.subplans).chain([plan.planTree]) {
+        let mut deepest = 0;
+        let mut left = vec![(part, 1)];
+        while let Some((node, level)) = left.pop().filter(|(_, level)| *level <= MOST_LEVELS + 1) {
+            if node.is_null() {
+                continue;
+            }
+            deepest = deepest.max(level);
+            // SAFETY: a node of a plan; each cast follows its tag.
+            unsafe {
+                left.extend([((*node).lefttree, level + 1), ((*node).righttree, level + 1)]);
+                left.extend(more_parts(node).map(|below| (below, level + 1)));
+            }
+        }
+        levels += deepest;
+    }
+    levels > MOST_LEVELS
+}
+
+/// What is below a node besides its left and its right.
+unsafe fn more_parts(node: *mut pg_sys::Plan) -> impl Iterator<Item = *mut pg_sys::Plan> {
+    use pg_sys::NodeTag::{T_Append, T_BitmapAnd, T_BitmapOr, T_CustomScan, T_MergeAppend, T_SubqueryScan};
+    // SAFETY: each cast follows the node's tag.
+    let (one, list) = unsafe {
+        match (*node).type_ {
+            T_SubqueryScan => ((*node.cast::<pg_sys::SubqueryScan>()).subplan, null_mut()),
+            T_Append => (null_mut(), (*node.cast::<pg_sys::Append>()).appendplans),
+            T_MergeAppend => (null_mut(), (*node.cast::<pg_sys::MergeAppend>()).mergeplans),
+            T_BitmapAnd => (null_mut(), (*node.cast::<pg_sys::BitmapAnd>()).bitmapplans),
+            T_BitmapOr => (null_mut(), (*node.cast::<pg_sys::BitmapOr>()).bitmapplans),
+            T_CustomScan => (null_mut(), (*node.cast::<pg_sys::CustomScan>()).custom_plans),
+            _ => (null_mut(), null_mut()),
+        }
+    };
+    std::iter::once(one).chain(nodes(list))
+}
 
 /// The twins that this backend's plans have.
 static USED: Backend<Vec<pg_sys::Oid>> = Backend::new(Vec::new());

@@ -107,6 +107,9 @@ pub fn role_name(role: pg_sys::Oid) -> Option<String> {
 
 // What differs between the majors. Everything else in this crate reads the same for all of them.
 
+/// Whether a condition on what WITH returns is estimated by the statistics of the tables in it.
+pub const WITH_SHOWS_STATISTICS: bool = cfg!(any(feature = "pg17", feature = "pg18"));
+
 /// Memory for what a check hook leaves beside a value: guc.c frees it. NULL when there is none.
 pub fn guc_alloc(size: usize) -> *mut c_void {
     // SAFETY: up to PostgreSQL 15 guc.c frees it with free(), since 16 in a memory context of its own.

@@ -137,6 +137,27 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
     ) -> bool;
     pub fn eval_const_expressions(root: *mut pg_sys::PlannerInfo, node: *mut pg_sys::Node) -> *mut pg_sys::Node;
+    pub fn check_functions_in_node(
+        node: *mut pg_sys::Node,
+        checker: pg_sys::check_function_callback,
+        context: *mut c_void,
+    ) -> bool;
+    pub fn get_func_leakproof(function: pg_sys::Oid) -> bool;
+    pub fn add_path(relation: *mut pg_sys::RelOptInfo, path: *mut pg_sys::Path);
+    pub fn create_seqscan_path(
+        root: *mut pg_sys::PlannerInfo,
+        relation: *mut pg_sys::RelOptInfo,
+        required_outer: pg_sys::Relids,
+        workers: c_int,
+    ) -> *mut pg_sys::Path;
+    pub fn create_bitmap_heap_path(
+        root: *mut pg_sys::PlannerInfo,
+        relation: *mut pg_sys::RelOptInfo,
+        bitmap: *mut pg_sys::Path,
+        required_outer: pg_sys::Relids,
+        loops: f64,
+        workers: c_int,
+    ) -> *mut pg_sys::BitmapHeapPath;
     pub fn ReleaseSysCache(tuple: pg_sys::HeapTuple);
     pub fn textlike(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;
     pub fn texticlike(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum;

@@ -134,6 +134,38 @@ fn a_cursor_is_refused_its_next_fetch() {
     assert_eq!(rows(&mut app, "FETCH ALL FROM held"), ["1", "2"]);
 }
 
+/// Neither comes by the statement FETCH.
+#[test]
+fn a_portal_is_refused_what_is_left_of_it() {
+    let world = World::new("suspended_portals");
+    let mut app = world.app();
+    run(
+        &mut app,
+        "SET enable_seqscan = off; SET enable_bitmapscan = off;
+         CREATE FUNCTION pg_temp.open() RETURNS void LANGUAGE plpgsql AS
+             $$ DECLARE c refcursor := 'c'; BEGIN OPEN c FOR SELECT id FROM ticket ORDER BY id; END $$;
+         CREATE FUNCTION pg_temp.next() RETURNS int LANGUAGE plpgsql AS
+             $$ DECLARE c refcursor := 'c'; n int; BEGIN FETCH c INTO n; RETURN n; END $$",
+    );
+    let next = "SELECT pg_temp.next()";
+    begin(&mut app, A);
+    run(&mut app, "SELECT pg_temp.open()");
+    assert_eq!(one(&mut app, next), "1");
+    suspend(&world, A);
+    refused(&mut app, "OS004", next);
+    run(&mut app, "ROLLBACK");
+    resume(&world, A);
+
+    let mut transaction = app.transaction().unwrap();
+    transaction.batch_execute(&format!("SET LOCAL orgscope.current_org = '{A}'")).unwrap();
+    let portal = transaction.bind("SELECT id FROM ticket ORDER BY id", &[]).unwrap();
+    assert_eq!(transaction.query_portal(&portal, 1).unwrap()[0].get::<_, i32>(0), 1);
+    suspend(&world, A);
+    assert_eq!(code(&transaction.query_portal(&portal, 1).unwrap_err()), "OS004");
+    drop(transaction);
+    resume(&world, A);
+}
+
 #[test]
 fn parallel_workers_see_it_too() {
     // Of its own: other tests' workers would take the places.

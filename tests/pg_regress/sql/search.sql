@@ -1,4 +1,4 @@
--- Indexes for search under row security: docs/search.md. Plans are in tests/cluster/tests/search.rs.
+-- Indexes for search under row security: docs/search.md. Plans are in tests/cluster/tests/search.
 CREATE TABLE letter (id int PRIMARY KEY, words tsvector, organization_id uuid);
 SELECT count(*) > 0 AS scoped FROM orgscope.enable_org_scoping('letter');
 GRANT SELECT, INSERT ON letter TO app;

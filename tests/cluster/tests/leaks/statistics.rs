@@ -1,5 +1,8 @@
 //! Statistics and plans: made of all rows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 /// The number of rows that the planner expects.
@@ -114,6 +117,8 @@ fn sizes_and_counters_are_of_all_rows() {
     rows_under(&mut b, B, "UPDATE ticket SET title = 'moved' WHERE id = 11");
     rows_under(&mut b, A, "UPDATE ticket SET title = 'moved' WHERE id = 1");
     assert_eq!(rows_under(&mut app, A, "SELECT ctid FROM ticket WHERE id = 1"), ["(0,7)"], "five rows, one moved");
+    // Where B's row was, and where it has moved to.
+    assert_eq!(rows_under(&mut app, A, "SELECT currtid2('ticket', '(0,3)')"), ["(0,6)"]);
 }
 
 /// In whatever way it is asked for. Roles that see all rows see their plans.
@@ -141,6 +146,40 @@ fn explain_can_be_taken_from_roles_under_row_security() {
     }
     run(&mut world.dba(), "EXPLAIN SELECT * FROM paper");
     run(&mut world.superuser(), "EXPLAIN SELECT * FROM paper");
+}
+
+/// Any role may have each of its plans printed, and read what is printed.
+#[test]
+fn printed_plans_can_be_taken_too() {
+    let world = papers("leaks_printed");
+    let print = "SET client_min_messages = log; SET debug_print_plan = on";
+    let asked = "SELECT count(*) FROM paper WHERE title = 'secret'";
+    for (deny, user, printed) in
+        [(false, "app", true), (true, "app", false), (true, "owner", false), (true, "dba", true)]
+    {
+        if deny {
+            run(&mut world.superuser(), "ALTER DATABASE leaks_printed SET orgscope.explain = 'deny'");
+        }
+        for local in [false, true] {
+            let said = Arc::new(AtomicBool::new(false));
+            let (heard, mut config) = (said.clone(), world.cluster().client_config(user, world.name()));
+            config.notice_callback(move |notice| {
+                heard.fetch_or(notice.detail().is_some_and(|text| text.contains(":plan_rows")), Ordering::Relaxed);
+            });
+            let mut client = config.connect(postgres::NoTls).unwrap();
+            begin(&mut client, A);
+            run(&mut client, &if local { print.replace("SET ", "SET LOCAL ") } else { print.to_owned() });
+            run(&mut client, &format!("DO $$ BEGIN PERFORM ({asked}); END $$"));
+            run(&mut client, asked);
+            run(&mut client, "COMMIT");
+            assert_eq!(said.load(Ordering::Relaxed), printed, "{user} {deny}");
+        }
+    }
+    // The server's log is not the client's.
+    let mut app = world.app();
+    run(&mut app, "SET debug_print_plan = on");
+    rows_under(&mut app, A, asked);
+    assert_eq!(one(&mut app, "SHOW debug_print_plan"), "on");
 }
 
 /// A role that is granted columns has no right to the system columns.

@@ -189,3 +189,35 @@ fn copy_that_ignores_errors_does_not_ignore_refusals() {
     assert_eq!(copy(&format!("32\tfine\t\\N\n33\tx\t{B}\n")), Err("OS002".into()));
     assert_eq!(rows(&mut world.superuser(), "SELECT id FROM ticket WHERE id > 30"), ["31"]);
 }
+
+/// An estimator looks through WITH, for an operator that came with a function put in line: not at what the policy hides.
+#[test]
+fn statistics_in_with_are_shown_to_no_function_put_in_line() {
+    let world = World::new("with_statistics");
+    run(
+        &mut world.superuser(),
+        &format!(
+            "ALTER ROLE app IN DATABASE with_statistics SET orgscope.leakproof_operators = on;
+             INSERT INTO ticket SELECT i, 'secret', '{B}' FROM generate_series(100, 600) i; ANALYZE ticket"
+        ),
+    );
+    let mut app = world.app();
+    run(
+        &mut app,
+        "CREATE FUNCTION pg_temp.tap(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+             $$ BEGIN PERFORM set_config('tap.seen', coalesce(current_setting('tap.seen', true), '') || $1 || ' ', false);
+                RETURN false; END $$;
+         CREATE OPERATOR pg_temp.<<< (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_temp.tap, RESTRICT = eqsel);
+         CREATE FUNCTION pg_temp.tapped(text) RETURNS SETOF int LANGUAGE sql STABLE AS
+             $$ SELECT 1 WHERE $1 OPERATOR(pg_temp.<<<) 'x' $$",
+    );
+    for tickets in ["ticket", "(SELECT title FROM ticket OFFSET 0)"] {
+        let sql = format!(
+            "EXPLAIN WITH t AS MATERIALIZED (SELECT title FROM {tickets} AS s)
+             SELECT FROM t, LATERAL pg_temp.tapped(t.title) WHERE title <> 'y'"
+        );
+        rows_under(&mut app, A, &sql);
+        let seen = "SELECT coalesce(current_setting('tap.seen', true), '') LIKE '%secret%'";
+        assert_eq!(one(&mut app, seen), "f", "{tickets}");
+    }
+}
