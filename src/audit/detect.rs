@@ -86,7 +86,7 @@ pub fn started() {
 
 /// Whether a parallel worker runs the plan of its leader, not that of a function which it calls: what the leader hands on
 /// has lost the list of its tables.
-fn is_leaders(statement: &pg_sys::PlannedStmt) -> bool {
+pub fn is_leaders(statement: &pg_sys::PlannedStmt) -> bool {
     pg::in_parallel_worker() && statement.relationOids.is_null()
 }
 

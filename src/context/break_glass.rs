@@ -284,7 +284,7 @@ fn statement(planned: Option<*mut pg_sys::PlannedStmt>) {
     }
 }
 
-fn is_under_row_security(planned: *mut pg_sys::PlannedStmt) -> bool {
+pub fn is_under_row_security(planned: *mut pg_sys::PlannedStmt) -> bool {
     // SAFETY: the planner's list of range table entries.
     nodes::<pg_sys::RangeTblEntry>(unsafe { (*planned).rtable }).any(|entry| unsafe {
         (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && !row_security_bypassed((*entry).relid)

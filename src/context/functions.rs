@@ -4,7 +4,7 @@ use crate::context::available::require_made;
 use crate::context::lifetime::{TOKEN_SETTING, assign, assign_to};
 use crate::context::signed::{needs_token, watches_token};
 use crate::context::token::Fault;
-use crate::context::token::setting::wipe;
+use crate::context::token::verify::LONGEST;
 use crate::context::value::{Org, absence, current, is_session, ready, use_current};
 use crate::error::{Error, Refused};
 use crate::pg::{boundary, entry, raw, uuid_datum};
@@ -12,7 +12,7 @@ use crate::settings::{REQUIRE_CONTEXT, RequireContext};
 use crate::{pg_finfo, pg_function};
 use pgrx::pg_sys;
 use pgrx::pg_sys::GucAction::{GUC_ACTION_LOCAL, GUC_ACTION_SET};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use uuid::Uuid;
 
 pg_finfo!(orgscope_current_org);
@@ -88,21 +88,31 @@ pg_function! {
     }
 }
 
+/// The text of a token, of which nothing is left when it is dropped, by an error too.
+struct Wiped(CString);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        for byte in &mut std::mem::take(&mut self.0).into_bytes_with_nul() {
+            // SAFETY: a place of ours. Volatile: nobody reads it any more, and yet it must be gone.
+            unsafe { std::ptr::write_volatile(byte, 0) };
+        }
+    }
+}
+
 pg_function! {
     /// `orgscope.set_org_token(token text) → uuid`: verifies a signed token (OS003) and that its organization exists and is
     /// active (OS004), and sets the context to the end of the transaction.
     fn orgscope_set_org_token(call) {
-        let text = CString::new(call.text(0).ok_or(Error::NullToken)?).unwrap_or_default();
+        let text = call.text(0).ok_or(Error::NullToken)?;
         if text.is_empty() {
             return Err(Error::TokenRefused(Fault::Malformed));
         }
-        let text = text.into_raw();
-        // SAFETY: made by into_raw. An error leaves it behind, wiped by nobody, as the statement's own copies are.
-        let text = unsafe {
-            boundary(|| assign_to(TOKEN_SETTING, Some(CStr::from_ptr(text)), GUC_ACTION_LOCAL));
-            wipe(text);
-            CString::from_raw(text)
-        };
+        if text.len() > LONGEST {
+            return Err(Error::TokenRefused(Fault::TooLong));
+        }
+        let text = Wiped(CString::new(text).unwrap_or_default());
+        boundary(|| assign_to(TOKEN_SETTING, Some(&text.0), GUC_ACTION_LOCAL));
         drop(text);
         let org = current().ok_or(Error::TokenRefused(Fault::Expired))?;
         require_made(org)?;

@@ -2,13 +2,14 @@
 //!
 //! `value` keeps it (check and assign hook), `available` knows whether it may be used, `lifetime` ends it (transaction
 //! callback, plain SET), `break_glass` holds one over the transactions of a session until `glass_end`, `seal` keeps it
-//! from being changed, `token` takes one that is signed, and `signed` is what the others know of that; `functions` is what
+//! from being changed, `handed_on` is what parallel workers have of it, `token` takes one that is signed, and `signed` is what the others know of that; `functions` is what
 //! SQL sees of it.
 
 pub mod available;
 pub mod break_glass;
 pub mod functions;
 pub mod glass_end;
+pub mod handed_on;
 pub mod lifetime;
 pub mod seal;
 pub mod signed;

@@ -221,6 +221,16 @@ unsafe fn go_on(query: *mut pg_sys::QueryDesc) {
     }
 }
 
+/// The same where nobody knows whether it is used: it counts, and whether it is available is asked where it is.
+pub fn note_use() -> Result<(), Error> {
+    let Some(org) = current() else { return Ok(()) };
+    if changes_used_org(org) {
+        return Err(Error::ContextRefused(Refused::Changed));
+    }
+    CONTEXT.with(|c| c.used = Some(org));
+    Ok(())
+}
+
 /// For what goes on with a statement of this transaction, as FETCH does: the organization that it has used, if any, must
 /// still be available.
 pub fn check_used() -> Result<(), Error> {

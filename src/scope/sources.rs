@@ -1,6 +1,8 @@
 //! The tables that CREATE TABLE AS, SELECT INTO and CREATE MATERIALIZED VIEW read: the catalogs do not keep them.
 
 use crate::audit::detect;
+use crate::context::handed_on;
+use crate::context::token::redact;
 use crate::pg::Backend;
 use pgrx::pg_sys;
 use std::ffi::c_int;
@@ -25,7 +27,14 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         if !dest.is_null() && [CommandDest::DestIntoRel, CommandDest::DestTransientRel].contains(&(*dest).mydest) {
             note((*(*query).plannedstmt).relationOids);
         }
-        detect::starts((*query).plannedstmt, flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0);
+        let only_explained = flags as u32 & pg_sys::EXEC_FLAG_EXPLAIN_ONLY != 0;
+        if !only_explained {
+            handed_on::starts((*query).plannedstmt);
+        }
+        if detect::is_leaders(&*(*query).plannedstmt) {
+            redact::hide_activity();
+        }
+        detect::starts((*query).plannedstmt, only_explained);
         match NEXT {
             Some(next) => next(query, flags),
             None => standard(query, flags),

@@ -2,12 +2,14 @@
 //! time of the client's message, so that a loop in a procedure has no end of its own.
 //!
 //! The hooks are set by a session's first token: no other session pays for them. What holds no more is taken out of the
-//! setting, whose value parallel workers believe.
+//! setting, whose value parallel workers believe. While they run no setting can change, and a statement of a function is
+//! refused.
 
 use super::fault::Fault;
 use super::judge::{configured_at, stands};
 use super::setting::{TOKEN, Token};
-use crate::audit::registry;
+use crate::audit::{detect, registry};
+use crate::context::break_glass::is_under_row_security;
 use crate::context::lifetime::{SETTING, TOKEN_SETTING, assign_to};
 use crate::context::{signed, value};
 use crate::error::Error;
@@ -22,6 +24,9 @@ static IS_SET: Backend<bool> = Backend::new(false);
 /// Tokens with an id that this transaction has used.
 static USED: Backend<Vec<[u8; 32]>> = Backend::new(Vec::new());
 
+/// Whether a statement of this transaction has run under a token.
+static HELD: Backend<bool> = Backend::new(false);
+
 static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
 
 pub fn has_used(id: &[u8; 32]) -> bool {
@@ -34,11 +39,11 @@ pub fn note_used(id: [u8; 32]) {
 
 pub fn end_transaction() {
     USED.with(Vec::clear);
+    HELD.with(|held| *held = false);
 }
 
-/// A worker's statements are its leader's.
 pub fn watch() {
-    if pg::in_parallel_worker() || IS_SET.with(|is_set| std::mem::replace(is_set, true)) {
+    if IS_SET.with(|is_set| std::mem::replace(is_set, true)) {
         return;
     }
     pg::add_steps(executor_run, None);
@@ -60,10 +65,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     // SAFETY: the arguments are PostgreSQL's and passed on as they came.
     unsafe {
         if signed::watches_token() {
-            entry(|| {
-                look();
-                Ok(())
-            });
+            entry(|| look((*query).plannedstmt));
         }
         match NEXT_START {
             Some(next) => next(query, flags),
@@ -74,22 +76,22 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 
 /// Plain frame.
 unsafe fn executor_run(query: *mut pg_sys::QueryDesc) {
-    if signed::watches_token() {
+    if signed::watches_token() || HELD.with(|held| *held) {
         entry(|| go_on(query));
     }
 }
 
-/// Takes out of the setting what holds no more. Not while parallel workers run: the statement that launched them has been
-/// here before.
-fn look() {
+/// Takes out of the setting what holds no more.
+fn look(planned: *mut pg_sys::PlannedStmt) -> Result<(), Error> {
+    let Some(token) = TOKEN.with(|t| *t) else { return Ok(()) };
+    HELD.with(|held| *held = true);
     // SAFETY: reads the state of the transaction.
     if pg::in_parallel_worker() || unsafe { pg_sys::IsInParallelMode() } {
-        return;
+        return look_in_parallel(&token, planned);
     }
-    let Some(token) = TOKEN.with(|t| *t) else { return };
     let fault = lost(&token);
     if fault.is_none() && !signed::is_superseded(&token.held) {
-        return;
+        return Ok(());
     }
     boundary(|| assign_to(TOKEN_SETTING, Some(c""), GUC_ACTION_SET));
     if let Some(fault) = fault {
@@ -97,6 +99,18 @@ fn look() {
             boundary(|| assign_to(SETTING, Some(c""), GUC_ACTION_SET));
         }
         signed::end_token(fault);
+    }
+    Ok(())
+}
+
+/// While parallel workers run. The statement that launched them has been looked at before and runs to its end; those of
+/// the functions that it calls begin here, in whatever process.
+fn look_in_parallel(token: &Token, planned: *mut pg_sys::PlannedStmt) -> Result<(), Error> {
+    // SAFETY: the executor's own description of a planned statement.
+    let counts = signed::is_by_token() && !detect::is_leaders(unsafe { &*planned });
+    match lost(token) {
+        Some(fault) if counts && is_under_row_security(planned) => Err(Error::TokenRefused(fault)),
+        _ => Ok(()),
     }
 }
 
@@ -110,7 +124,8 @@ fn lost(token: &Token) -> Option<Fault> {
     if token.role.is_some_and(|bound| bound != role) {
         return Some(Fault::Role);
     }
-    if token.seen == configured_at() {
+    // A worker does not know what it was judged by.
+    if token.seen == configured_at() || pg::in_parallel_worker() {
         return None;
     }
     if !stands(token) {
@@ -120,20 +135,26 @@ fn lost(token: &Token) -> Option<Fault> {
     None
 }
 
-/// A statement goes on that may have begun under a token which has ended since, and may have asked for the context then.
+/// A statement goes on that may have begun under a token which has ended since, and may have asked for the context then. One
+/// that has not run yet will ask itself.
 fn go_on(query: *mut pg_sys::QueryDesc) -> Result<(), Error> {
-    look();
-    match signed::ended() {
-        // SAFETY: the executor's own description of a statement that has been started.
-        Some(fault) if value::current().is_none() && unsafe { reads_scoped((*query).plannedstmt) } => {
-            Err(Error::TokenRefused(fault))
-        }
-        _ => Ok(()),
+    // SAFETY: the executor's own description of a statement that has been started.
+    let (planned, has_run) = unsafe { ((*query).plannedstmt, (*query).already_executed) };
+    look(planned)?;
+    let ended = signed::ended();
+    // SAFETY: as above.
+    let concerned = (has_run || ended.is_some()) && value::current().is_none() && unsafe { reads_scoped(planned) };
+    match ended {
+        _ if !concerned => Ok(()),
+        Some(fault) => Err(Error::TokenRefused(fault)),
+        None => Err(Error::NoContext { table: None, why: value::absence() }),
     }
 }
 
+/// Whether it reads scoped tables as one whom row security covers.
+///
 /// SAFETY: a planned statement.
-unsafe fn reads_scoped(planned: *mut pg_sys::PlannedStmt) -> bool {
+pub unsafe fn reads_scoped(planned: *mut pg_sys::PlannedStmt) -> bool {
     // SAFETY: the planner's list of range table entries.
     nodes::<pg_sys::RangeTblEntry>(unsafe { (*planned).rtable }).any(|entry| unsafe {
         let table = (*entry).relid;

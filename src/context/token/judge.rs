@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::jwks::{self, Key, short};
 use super::redact;
 use super::setting::Token;
-use super::verify::{self, Verified};
+use super::verify::{self, LONGEST, Verified};
 use crate::pg::{self, Backend, pstrdup, raw};
 use crate::settings;
 use crate::settings::token::{AUDIENCE, ISSUER, JWKS, LEEWAY, MAX_LIFETIME, ORGANIZATION_CLAIM};
@@ -53,6 +53,9 @@ impl Judge {
     }
 
     pub fn verify(&mut self, token: &str, now: i64) -> Result<Verified, Fault> {
+        if token.len() > LONGEST {
+            return Err(Fault::TooLong);
+        }
         let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some((_, verified)) = self.passed.iter().find(|(h, _)| *h == hash) {
             let lasts = verified.claims.expires > now;

@@ -3,7 +3,7 @@
 use crate::pg;
 use pgrx::pg_sys;
 use std::borrow::Cow;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 
 const SHOWN: &str = "***";
 const KEYS: &[u8] = b"jwks";
@@ -26,7 +26,7 @@ pub fn hide_activity() {
     unsafe {
         let query = pg_sys::debug_query_string;
         let is_secret = |text: &[u8]| has_token(text) || assigns_keys(text);
-        if !query.is_null() && is_secret(CStr::from_ptr(query).to_bytes()) && !pg::in_parallel_worker() {
+        if !query.is_null() && is_secret(CStr::from_ptr(query).to_bytes()) {
             let shown = pg::pstrdup(&redacted(&CStr::from_ptr(query).to_string_lossy()));
             pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, shown);
             pg_sys::pfree(shown.cast());
@@ -111,6 +111,10 @@ unsafe extern "C-unwind" fn emit_log(error: *mut pg_sys::ErrorData) {
         if !data.hide_stmt && !query.is_null() {
             let query = CStr::from_ptr(query).to_bytes();
             data.hide_stmt = names_token(query) || contains(query, KEYS) || has_token(query);
+        }
+        // What fails before its token is read, or in a transaction that has failed, is shown until the next statement.
+        if data.elevel >= pgrx::PgLogLevel::ERROR as c_int && pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND {
+            hide_activity();
         }
         if let Some(next) = NEXT {
             next(error);

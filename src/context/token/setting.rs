@@ -200,7 +200,7 @@ unsafe fn keep(token: Token, new: *mut *mut c_char, extra: *mut *mut c_void) -> 
 }
 
 /// SAFETY: NUL-terminated text that may be written to.
-pub unsafe fn wipe(text: *mut c_char) {
+unsafe fn wipe(text: *mut c_char) {
     // SAFETY: the caller's. Volatile: nobody reads it any more, and yet it must be gone.
     unsafe {
         let mut at = text;

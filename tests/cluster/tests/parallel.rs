@@ -116,3 +116,36 @@ fn a_functions_set_clause_turns_no_worker() {
     }
     refused_under(&mut app, A, "OS003", "SELECT peek_nobody()");
 }
+
+/// What workers have used their leader has used.
+#[test]
+fn a_transaction_keeps_to_the_organization_of_its_workers() {
+    let world = World::without_tables("parallel_once");
+    run(&mut world.owner(), SETUP);
+    run(
+        &mut world.superuser(),
+        "ANALYZE event; CREATE FUNCTION events() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS
+             $$ BEGIN RETURN (SELECT count(*) FROM event); END $$",
+    );
+    let mut app = world.app();
+    run(&mut app, PARALLEL);
+    force_parallel(&mut app, "on");
+    run(
+        &mut app,
+        "SET parallel_leader_participation = off; SET plan_cache_mode = force_generic_plan;
+         PREPARE direct AS SELECT count(*) FROM event; PREPARE within AS SELECT events()",
+    );
+    for (query, count) in [("EXECUTE direct", "10000"), ("EXECUTE within", "10000")] {
+        // Planned in another transaction: planning may ask for the context in the leader.
+        assert_eq!(rows_under(&mut app, A, query), [count]);
+        begin(&mut app, A);
+        assert_eq!(one(&mut app, query), count);
+        refused(&mut app, "OS003", &format!("SET LOCAL orgscope.current_org = '{B}'"));
+        run(&mut app, "ROLLBACK");
+        refused(&mut app, "OS001", query);
+        assert_eq!(rows_under(&mut app, B, query), ["20000"]);
+        // Explained only it has used nothing, and what another query does is not a use.
+        let unused = format!("EXPLAIN {query}; SELECT count(*) FROM pg_class; SET LOCAL orgscope.current_org = '{B}'");
+        rows_under(&mut app, A, &format!("{unused}; {query}"));
+    }
+}

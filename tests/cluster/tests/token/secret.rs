@@ -96,6 +96,46 @@ fn other_sessions_of_the_role_see_no_token() {
 }
 
 #[test]
+fn other_sessions_see_no_token_of_what_has_failed() {
+    let world = server();
+    let (mut client, mut other) = (world.connect("signed"), world.connect("signed"));
+    let token = token(A);
+    let pid = one(&mut client, "SELECT pg_backend_pid()");
+    for (before, failing) in [
+        ("", "SELECT orgscope.set_org_token('{}') FROM nowhere"),
+        ("", "SELECT orgscope.set_org_token('{}') FROM"),
+        ("BEGIN; SELECT 1/0", "SET LOCAL orgscope.token = '{}'"),
+    ] {
+        let _ = client.batch_execute(before);
+        assert!(client.batch_execute(&failing.replace("{}", &token)).is_err());
+        let shown = one(&mut other, &format!("SELECT query FROM pg_stat_activity WHERE pid = {pid}"));
+        assert!(shown.contains("***") && !shown.contains(&token), "{shown}");
+        let _ = client.batch_execute("ROLLBACK");
+    }
+}
+
+#[test]
+fn other_sessions_see_no_token_of_a_parallel_worker() {
+    let world = server();
+    let (mut client, mut other) = (world.connect("signed"), world.connect("signed"));
+    let token = token(A);
+    force_parallel(&mut client, "on");
+    let pid = one(&mut client, "SELECT pg_backend_pid()");
+    let works = std::thread::spawn(move || {
+        let sql =
+            format!("BEGIN; SET LOCAL orgscope.token = '{token}'; SELECT count(*), pg_sleep(2) FROM ticket; COMMIT");
+        run(&mut client, &sql);
+        token
+    });
+    sleep(Duration::from_millis(1000));
+    let shown =
+        rows(&mut other, &format!("SELECT query FROM pg_stat_activity WHERE leader_pid = {pid} AND pid <> {pid}"));
+    let token = works.join().unwrap();
+    assert!(!shown.is_empty(), "no worker");
+    assert!(shown.iter().all(|query| query.contains("***") && !query.contains(&token)), "{shown:?}");
+}
+
+#[test]
 fn break_glass_stays_open_to_whom_it_was_granted() {
     let world = server();
     run(
@@ -188,6 +228,34 @@ fn neither_log_nor_audit_row_has_a_token_or_a_key() {
             let line = text.lines().find(|line| line.contains(key["k"].as_str().unwrap()));
             assert_eq!(line, None, "the {what} shows a key");
         }
+    }
+}
+
+#[test]
+fn refused_tokens_leave_nothing_in_memory() {
+    let mut client = server().connect("signed");
+    let pid = one(&mut client, "SELECT pg_backend_pid()");
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    for (length, times) in [(4_000_000, 30), (8000, 5_000)] {
+        let refuse = |client: &mut postgres::Client, times: u32| {
+            run(
+                client,
+                &format!(
+                    "DO $$ DECLARE t text = repeat('x', {length}); BEGIN FOR i IN 1..{times} LOOP
+                         BEGIN PERFORM orgscope.set_org_token(t); EXCEPTION WHEN SQLSTATE 'OS003' THEN END;
+                     END LOOP; END $$"
+                ),
+            );
+        };
+        refuse(&mut client, 3);
+        let before = resident();
+        refuse(&mut client, times);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 20_000, "{length}: {grown} kB more");
     }
 }
 

@@ -96,6 +96,84 @@ fn a_cursor_and_a_loop_stop_when_the_token_expires() {
     }
 }
 
+/// Whatever ended the context: the organization was asked for once, when the cursor began.
+#[test]
+fn a_cursor_does_not_read_on_without_its_token() {
+    let world = server();
+    let mut client = world.connect("signed");
+    run(&mut client, "SET enable_seqscan = off; SET enable_bitmapscan = off");
+    const OPEN: &str = "DECLARE c CURSOR FOR SELECT id FROM ticket WHERE organization_id IS NOT NULL; FETCH 1 FROM c";
+    for end in [
+        "SET LOCAL orgscope.token = ''",
+        "SET LOCAL orgscope.current_org = ''",
+        "RESET orgscope.token",
+        "SELECT orgscope.clear_current_org()",
+    ] {
+        expire(&mut client, &format!("{OPEN}; {end}"));
+        let state = state(&mut client, "FETCH 1 FROM c");
+        assert!(["OS001", "OS003"].contains(&state.as_str()), "{end}: {state}");
+        run(&mut client, "ROLLBACK");
+    }
+    // Given back by a savepoint it has expired all the same.
+    expire(&mut client, &format!("{OPEN}; SAVEPOINT s; SET LOCAL orgscope.token = ''; ROLLBACK TO s"));
+    refused_as_expired(&mut client, "FETCH 1 FROM c");
+    run(&mut client, "ROLLBACK");
+    // With another of the organization it goes on, and the next transaction is free.
+    begin_with(&mut client, &token(A));
+    run(&mut client, &format!("{OPEN}; SET LOCAL orgscope.token = ''; SET LOCAL orgscope.token = '{}'", token(A)));
+    assert_eq!(one(&mut client, "FETCH 1 FROM c"), "2");
+    run(&mut client, "COMMIT");
+    refused(&mut client, "OS001", COUNT);
+}
+
+#[test]
+fn a_function_that_runs_in_parallel_stops_when_the_token_expires() {
+    let world = server();
+    run(
+        &mut world.superuser(),
+        "CREATE FUNCTION read_on() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS $$
+             DECLARE n bigint; BEGIN
+                 FOR i IN 1..60 LOOP PERFORM pg_sleep(0.1); SELECT count(*) INTO n FROM ticket; END LOOP;
+                 RETURN n;
+             END $$;
+         CREATE FUNCTION fetch_on() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS $$
+             DECLARE n bigint = 0; r record; BEGIN
+                 FOR r IN SELECT t.id FROM ticket t, generate_series(1, 300) LOOP PERFORM pg_sleep(0.01); n = n + 1; END LOOP;
+                 RETURN n;
+             END $$;
+         CREATE FUNCTION compute_on() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS $$
+             DECLARE n bigint; BEGIN
+                 FOR i IN 1..25 LOOP PERFORM pg_sleep(0.1); SELECT count(*) INTO n FROM generate_series(1, 3); END LOOP;
+                 RETURN n;
+             END $$;
+         CREATE TABLE number AS SELECT i FROM generate_series(1, 2) i; GRANT SELECT ON number TO app; ANALYZE number",
+    );
+    let mut client = world.connect("signed");
+    force_parallel(&mut client, "on");
+    run(&mut client, "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0");
+    // In a worker alone, in workers and the leader, and in the leader when there are no workers.
+    for (settings, query) in [
+        ("SET max_parallel_workers_per_gather = 2", "SELECT {}"),
+        ("SET parallel_leader_participation = off", "SELECT max({} + i * 0) FROM number"),
+        ("SET parallel_leader_participation = on; SET max_parallel_workers = 0", "SELECT max({} + i * 0) FROM number"),
+    ] {
+        run(&mut client, settings);
+        for function in ["read_on()", "fetch_on()"] {
+            let query = query.replace("{}", function);
+            expire_at_once(&mut client);
+            let started = std::time::Instant::now();
+            refused_as_expired(&mut client, &query);
+            assert!(started.elapsed() < Duration::from_secs(4), "{settings}: {query}");
+            run(&mut client, "ROLLBACK");
+        }
+    }
+    run(&mut client, "SET max_parallel_workers = 8");
+    // What reads no table of an organization runs to its end, as it does elsewhere.
+    expire_at_once(&mut client);
+    assert_eq!(one(&mut client, "SELECT compute_on()"), "3");
+    run(&mut client, "ROLLBACK");
+}
+
 fn expire_at_once(client: &mut postgres::Client) {
     begin_with(client, &keys()[3].sign(&with(A, json!({"exp": now() + 2}))));
 }
