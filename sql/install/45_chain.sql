@@ -7,6 +7,8 @@ CREATE TABLE orgscope.audit_installation (
     one      boolean PRIMARY KEY DEFAULT true CHECK (one)
 );
 COMMENT ON TABLE orgscope.audit_installation IS 'the first id of this installation''s audit rows, which names its chains; append-only (OS008)';
+COMMENT ON COLUMN orgscope.audit_installation.first_id IS 'what the sequence of the ids began with';
+COMMENT ON COLUMN orgscope.audit_installation.one IS 'true: there is one row';
 INSERT INTO orgscope.audit_installation (first_id)
     SELECT seqstart FROM pg_catalog.pg_sequence WHERE seqrelid = 'orgscope.audit_log_id_seq'::regclass;
 

@@ -128,9 +128,10 @@ COMMENT ON FUNCTION orgscope.history_of(regclass, jsonb) IS
 CREATE FUNCTION orgscope.history_key(target regclass, key text) RETURNS jsonb
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     AS $$
-        -- A value of another type than a number or a boolean is a string in the image too.
-        SELECT CASE WHEN key ~ '^\s*\{' THEN key::jsonb
-                    WHEN a.typcategory IN ('N', 'B') THEN jsonb_build_object(a.attname, key::jsonb)
+        -- A value of another type than a number or a boolean is a string in the image too. concat() is not immutable: the
+        -- planner would try what no row comes to, and raise.
+        SELECT CASE WHEN key ~ '^\s*\{' THEN NULLIF(concat(key), '')::jsonb
+                    WHEN a.typcategory IN ('N', 'B') THEN jsonb_build_object(a.attname, NULLIF(concat(key), '')::jsonb)
                     ELSE jsonb_build_object(a.attname, key) END
         FROM (SELECT min(a.attname::text) AS attname, min(t.typcategory) AS typcategory
               FROM pg_index x
@@ -139,7 +140,7 @@ CREATE FUNCTION orgscope.history_key(target regclass, key text) RETURNS jsonb
               WHERE x.indrelid = target AND x.indisprimary
               HAVING count(*) = 1) a
         UNION ALL
-        SELECT key::jsonb WHERE key ~ '^\s*\{'
+        SELECT NULLIF(concat(key), '')::jsonb WHERE key ~ '^\s*\{'
         LIMIT 1
     $$;
 COMMENT ON FUNCTION orgscope.history_key(regclass, text) IS 'the text as orgscope.change_log has it in its column key';

@@ -40,10 +40,12 @@ impl Options {
 
     pub(crate) fn configuration(&self, socket_directory: &Path, port: u16) -> String {
         // No fsync, because only the machine's own crash would need it. Commits stay synchronous: tests kill servers,
-        // and what was committed must be there afterwards.
+        // and what was committed must be there afterwards. They run beside each other, and each wants the workers that it
+        // asks for.
         let mut text = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n\
-             fsync = off\nfull_page_writes = off\n",
+             fsync = off\nfull_page_writes = off\n\
+             max_worker_processes = 40\nmax_parallel_workers = 30\n",
             socket_directory.display()
         );
         if let Some(libraries) = &self.preload {

@@ -8,8 +8,12 @@ const WITHOUT: &str = "
     SELECT pg_describe_object(d.classid, d.objid, 0) AS what
     FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'orgscope'
     LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+    LEFT JOIN pg_class r ON r.oid = t.typrelid
     WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-      AND (d.classid IN ('pg_proc'::regclass, 'pg_type'::regclass, 'pg_event_trigger'::regclass) OR c.relkind IN ('r', 'p', 'v'))
+      AND (d.classid IN ('pg_proc'::regclass, 'pg_event_trigger'::regclass) OR c.relkind IN ('r', 'p', 'v')
+           -- Since 18 also the types that come with tables, and arrays.
+           OR t.typcategory <> 'A' AND COALESCE(r.relkind, 'c') = 'c')
       AND obj_description(d.objid, (SELECT relname FROM pg_class WHERE oid = d.classid)) IS NULL
     UNION ALL
     SELECT format('column %s.%s', c.relname, a.attname)

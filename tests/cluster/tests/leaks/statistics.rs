@@ -164,7 +164,7 @@ fn printed_plans_can_be_taken_too() {
             let said = Arc::new(AtomicBool::new(false));
             let (heard, mut config) = (said.clone(), world.cluster().client_config(user, world.name()));
             config.notice_callback(move |notice| {
-                heard.fetch_or(notice.detail().is_some_and(|text| text.contains(":plan_rows")), Ordering::Relaxed);
+                heard.fetch_or(notice.detail().is_some_and(|text| text.contains("plan_rows")), Ordering::Relaxed);
             });
             let mut client = config.connect(postgres::NoTls).unwrap();
             begin(&mut client, A);
