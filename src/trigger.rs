@@ -53,6 +53,21 @@ pub struct Trigger {
     call: Call,
 }
 
+/// A relation's triggers.
+///
+/// # Safety
+/// The descriptor of a relation that stays open. Plain frame.
+pub unsafe fn triggers_of<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
+    // SAFETY: as many triggers as it says.
+    unsafe {
+        let triggers = (*relation).trigdesc;
+        if triggers.is_null() {
+            return &[];
+        }
+        std::slice::from_raw_parts((*triggers).triggers, (*triggers).numtriggers as usize)
+    }
+}
+
 /// What the catalogs said, kept in `fn_extra` for the statement: the executor gives each trigger of a statement a
 /// `flinfo` of its own.
 struct Asked {
@@ -89,10 +104,9 @@ impl Trigger {
 
     /// Whether the trigger that counts the rows of this statement is there and in force.
     pub fn has_last_word(&self) -> bool {
-        // SAFETY: the relation is open for the whole call, and has as many triggers as it says, this one at the least.
+        // SAFETY: the relation is open for the whole call; names are NUL-terminated.
         unsafe {
-            let triggers = (*(*self.data).tg_relation).trigdesc;
-            (0..(*triggers).numtriggers as usize).map(|i| &*(*triggers).triggers.add(i)).any(|t| {
+            triggers_of((*self.data).tg_relation).iter().any(|t| {
                 CStr::from_ptr(t.tgname) == c"orgscope_last_word" && t.tgenabled != pg_sys::TRIGGER_DISABLED as c_char
             })
         }

@@ -41,12 +41,7 @@ unsafe extern "C-unwind" fn utility(
         // Some commands end the transaction that keeps their tree.
         let tag = (*node).type_;
         // Before what it depends on: a function may have changed a setting, and change it back.
-        if administration::is_changed() {
-            entry(|| {
-                administration::look();
-                Ok(())
-            });
-        }
+        administration::look_if_changed();
         if concerns_us((*node).type_) {
             entry(|| before(node));
         }
@@ -77,9 +72,7 @@ unsafe extern "C-unwind" fn utility(
                 if tag == pg_sys::NodeTag::T_VariableSetStmt {
                     lifetime::after_reset(&*node.cast());
                 }
-                if administration::is_changed() {
-                    administration::look();
-                }
+                administration::look();
                 Ok(())
             });
         } else if tag == pg_sys::NodeTag::T_LockStmt {

@@ -83,12 +83,7 @@ pub fn init() {
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: the arguments are PostgreSQL's and passed on as they came.
     unsafe {
-        if is_changed() {
-            entry(|| {
-                look();
-                Ok(())
-            });
-        }
+        look_if_changed();
         match NEXT {
             Some(next) => next(query, flags),
             None => standard(query, flags),
@@ -102,9 +97,19 @@ unsafe extern "C-unwind" {
 }
 
 /// A few compares.
-pub fn is_changed() -> bool {
+fn is_changed() -> bool {
     let now = Watched::now();
     SEEN.with(|seen| *seen != Some(now))
+}
+
+/// Plain frame: where every statement comes by.
+pub fn look_if_changed() {
+    if is_changed() {
+        entry(|| {
+            look();
+            Ok(())
+        });
+    }
 }
 
 /// Notes what the session has changed since the last look.

@@ -226,9 +226,7 @@ impl Access {
             }
             return Ok(());
         };
-        if administration::is_changed() {
-            administration::look();
-        }
+        administration::look();
         if BYPASS.get() == Bypass::Deny {
             return Err(Error::BypassDenied { table: table_name(table, None) });
         }

@@ -3,6 +3,7 @@
 
 use crate::guard::ddl::extension_is_there;
 use crate::pg::{boundary, raw};
+use crate::trigger::triggers_of;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
@@ -67,16 +68,8 @@ fn is_guarded(table: pg_sys::Oid) -> bool {
 /// # Safety
 /// The descriptor of an open relation. Plain frame.
 pub unsafe fn guard_of<'a>(relation: pg_sys::Relation) -> Option<&'a pg_sys::Trigger> {
-    // SAFETY: as many triggers as it says; names are NUL-terminated.
-    unsafe {
-        let triggers = (*relation).trigdesc;
-        if triggers.is_null() {
-            return None;
-        }
-        (0..(*triggers).numtriggers as usize)
-            .map(|i| &*(*triggers).triggers.add(i))
-            .find(|t| t.tgnargs == 1 && CStr::from_ptr(t.tgname) == GUARD)
-    }
+    // SAFETY: the caller's; names are NUL-terminated.
+    unsafe { triggers_of(relation).iter().find(|t| t.tgnargs == 1 && CStr::from_ptr(t.tgname) == GUARD) }
 }
 
 /// SAFETY: the registry and its primary key, which is of two names.

@@ -69,12 +69,7 @@ fn panics<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = &'a &'a str> {
 
 /// Runs a command with its output in `target/logs/<name>.log`.
 pub fn run(name: &str, what: &str, command: &mut Command) -> Result<Finished> {
-    let (log, file) = (log_path(name)?, log(name)?);
-    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-    let progress = Progress::start(what);
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-    let seconds = progress.finish(status.success());
-    Ok(Finished { success: status.success(), seconds, log })
+    beside(name, command)?.wait(what)
 }
 
 /// A command that goes on beside other work, with its output in a log. Its end is waited for, also when this is dropped.
