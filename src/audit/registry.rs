@@ -1,15 +1,14 @@
-//! Whether a table is scoped, asked in the middle of anybody's statement. The registry is read as PostgreSQL reads its
-//! catalogs, and its lock given back at once: a statement that has nothing to do with orgscope holds no lock on it.
+//! Whether a table is scoped, asked in the middle of anybody's statement. A statement that has nothing to do with
+//! orgscope holds no lock on the registry.
 
 use crate::guard::ddl::extension_is_there;
-use crate::pg::{boundary, raw};
+use crate::pg::{self, boundary, raw};
 use crate::trigger::triggers_of;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
 const SCHEMA: &CStr = c"orgscope";
 const TABLE: &CStr = c"scoped_table";
-const KEY: &CStr = c"scoped_table_pkey";
 
 /// The guard that every scoped table has.
 const GUARD: &CStr = c"~orgscope_guard";
@@ -32,15 +31,20 @@ fn oid() -> pg_sys::Oid {
 
 /// Anybody may put our triggers on a table of theirs.
 pub fn is_registered(table: pg_sys::Oid) -> bool {
-    // SAFETY: syscache look-ups; InvalidOid and NULL for what is gone.
+    // SAFETY: syscache look-ups; InvalidOid and NULL for what is gone. Names are NUL-terminated, and the key's live as long
+    // as this frame.
     unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
         let name = pg_sys::get_rel_name(table);
-        let ours = pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true);
         let registry = oid();
-        let key = pg_sys::get_relname_relid(KEY.as_ptr(), ours);
-        let known = [ours, registry, key].iter().all(|oid| *oid != pg_sys::InvalidOid);
-        known && !schema.is_null() && !name.is_null() && holds(registry, key, [schema, name])
+        if registry == pg_sys::InvalidOid || schema.is_null() || name.is_null() {
+            return false;
+        }
+        let mut names = [pg_sys::NameData::default(); 2];
+        pg_sys::namestrcpy(&mut names[0], schema);
+        pg_sys::namestrcpy(&mut names[1], name);
+        let mut key = [0, 1].map(|i| pg::equal(i as i16 + 1, pg_sys::F_NAMEEQ, (&raw const names[i]).into()));
+        pg::find_row(registry, &mut key, |_, _| ()).is_some()
     }
 }
 
@@ -70,31 +74,4 @@ fn is_guarded(table: pg_sys::Oid) -> bool {
 pub unsafe fn guard_of<'a>(relation: pg_sys::Relation) -> Option<&'a pg_sys::Trigger> {
     // SAFETY: the caller's; names are NUL-terminated.
     unsafe { triggers_of(relation).iter().find(|t| t.tgnargs == 1 && CStr::from_ptr(t.tgname) == GUARD) }
-}
-
-/// SAFETY: the registry and its primary key, which is of two names.
-unsafe fn holds(registry: pg_sys::Oid, key: pg_sys::Oid, names: [*const std::ffi::c_char; 2]) -> bool {
-    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-    let mut values = [pg_sys::NameData::default(); 2];
-    let mut keys = [pg_sys::ScanKeyData::default(); 2];
-    // SAFETY: names are NUL-terminated; values and keys outlive the scan, and the lock its table. An error releases all at
-    // the transaction's end.
-    unsafe {
-        for i in 0..2 {
-            pg_sys::namestrcpy(&mut values[i], names[i]);
-            let value = pg_sys::Datum::from(&raw mut values[i]);
-            let equal = pg_sys::BTEqualStrategyNumber as pg_sys::StrategyNumber;
-            pg_sys::ScanKeyInit(&mut keys[i], i as i16 + 1, equal, pg_sys::F_NAMEEQ.into(), value);
-        }
-        boundary(|| raw::LockRelationOid(registry, lock));
-        let relation = pg_sys::try_table_open(registry, pg_sys::NoLock as pg_sys::LOCKMODE);
-        if relation.is_null() {
-            return false;
-        }
-        let scan = pg_sys::systable_beginscan(relation, key, true, std::ptr::null_mut(), 2, keys.as_mut_ptr());
-        let found = !pg_sys::systable_getnext(scan).is_null();
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, lock);
-        found
-    }
 }

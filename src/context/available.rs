@@ -136,9 +136,7 @@ pub fn require_made(org: Org) -> Result<(), Error> {
     }
 }
 
-/// Reads the newest committed state and what this transaction has done, whatever its isolation level and whoever asks: a
-/// scan of the primary key under a snapshot like that of the catalogs, which a parallel worker and a standby can take too.
-/// The lock on the table ends with it.
+/// Reads the newest committed state and what this transaction has done.
 fn look_up(org: Org) -> Result<(), Error> {
     // SAFETY: syscache look-ups by name, with missing_ok.
     let table = unsafe {
@@ -148,47 +146,21 @@ fn look_up(org: Org) -> Result<(), Error> {
     if table == pg_sys::InvalidOid {
         return Err(Error::UnknownOrganization);
     }
+    KNOWN.with(|k| k.table = table);
     // SAFETY: as above.
     let (id, active) =
         unsafe { (pg_sys::get_attnum(table, c"id".as_ptr()), pg_sys::get_attnum(table, c"is_active".as_ptr())) };
-    KNOWN.with(|k| k.table = table);
-    // SAFETY: the closure holds nothing that needs dropping.
-    match boundary(|| unsafe { scan(table, id, active, &raw const org) }) {
+    let mut key = [pg::equal(id, pg_sys::F_UUID_EQ, pg_sys::Datum::from(&raw const org))];
+    // SAFETY: the key's value lives as long as this frame. The row is of the table, whose description this is.
+    let is_active = unsafe {
+        pg::find_row(table, &mut key, |row, description| {
+            raw::SPI_getbinval(row, description, c_int::from(active), &mut false).value() != 0
+        })
+    };
+    match is_active {
         Some(true) => Ok(()),
         Some(false) => Err(Error::SuspendedOrganization),
         None => Err(Error::UnknownOrganization),
-    }
-}
-
-/// Plain frame: whether the organization is active, None when it is not there.
-unsafe fn scan(table: pg_sys::Oid, id: i16, active: i16, org: *const Org) -> Option<bool> {
-    const LOCK: c_int = pg_sys::AccessShareLock as c_int;
-    // SAFETY: each call is given what the one before has returned, and all is closed; an error closes it with the
-    // transaction's resources. A scan without a snapshot takes a fresh one.
-    unsafe {
-        let relation = raw::try_table_open(table, LOCK);
-        if relation.is_null() {
-            return None;
-        }
-        raw::list_free(raw::RelationGetIndexList(relation));
-        let key_index = (*relation).rd_pkindex;
-        let mut key: pg_sys::ScanKeyData = std::mem::zeroed();
-        raw::ScanKeyInit(
-            &raw mut key,
-            id,
-            pg_sys::BTEqualStrategyNumber as u16,
-            pg_sys::F_UUID_EQ.into(),
-            pg_sys::Datum::from(org),
-        );
-        let found_index = key_index != pg_sys::InvalidOid;
-        let scan = raw::systable_beginscan(relation, key_index, found_index, std::ptr::null_mut(), 1, &raw mut key);
-        let row = raw::systable_getnext(scan);
-        let mut null = false;
-        let is_active = (!row.is_null())
-            .then(|| raw::SPI_getbinval(row, (*relation).rd_att, c_int::from(active), &raw mut null).value() != 0);
-        raw::systable_endscan(scan);
-        raw::table_close(relation, LOCK);
-        is_active
     }
 }
 

@@ -40,6 +40,9 @@ unsafe extern "C-unwind" {
         keys: c_int,
         key: pg_sys::ScanKey,
     ) -> pg_sys::SysScanDesc;
+    pub fn GetCatalogSnapshot(table: pg_sys::Oid) -> pg_sys::Snapshot;
+    pub fn RegisterSnapshot(snapshot: pg_sys::Snapshot) -> pg_sys::Snapshot;
+    pub fn UnregisterSnapshot(snapshot: pg_sys::Snapshot);
     pub fn systable_getnext(scan: pg_sys::SysScanDesc) -> pg_sys::HeapTuple;
     pub fn systable_endscan(scan: pg_sys::SysScanDesc);
     pub fn SPI_getbinval(
