@@ -119,6 +119,10 @@ pub enum Error {
     Attached {
         table: Box<TableName>,
     },
+    /// PostgreSQL prints constraints as the transaction's snapshot has them, and this one has none of it yet.
+    MadeSince {
+        table: Box<TableName>,
+    },
     InTransaction,
     /// A search with twins, called from too deep.
     NoRoomToSearch,
@@ -329,6 +333,15 @@ impl Error {
                     &format!("{command} would weaken {kind} table \"{}\"", table.table),
                     &format!("It would be left without: {}.", missing.join(", ")),
                     &format!("Keep it, or call {undo} to take the table out of scoping."),
+                )
+            },
+            Self::MadeSince { table } => Report {
+                table: Some(table.clone()),
+                ..report(
+                    "40001",
+                    &format!("could not serialize access due to a concurrent change of table \"{}\"", table.table),
+                    "A constraint of it is newer than this transaction's snapshot.",
+                    "Run the transaction again.",
                 )
             },
             Self::Unscoped { table, detail, hint } => Report {

@@ -3,6 +3,7 @@
 use crate::pg::{Backend, boundary, pstrdup, raw, text_datum, text_of};
 use pgrx::pg_sys;
 use std::ffi::c_int;
+use std::ptr::null_mut;
 
 /// Runs one statement and returns how many rows it touched.
 pub fn execute(sql: &str, args: &[Option<&str>]) -> u64 {
@@ -34,11 +35,37 @@ fn planned(sql: &'static str, args: &[Option<&str>], read_only: bool) -> (u64, O
         boundary(|| raw::SPI_connect());
         let plan = PLANS.with(|plans| plans.iter().find(|(s, _)| std::ptr::eq(*s, sql)).map(|(_, plan)| *plan));
         let plan = plan.unwrap_or_else(|| keep(sql, args.len()));
-        boundary(|| raw::SPI_execute_plan(plan, values.as_mut_ptr(), nulls.as_ptr().cast(), read_only, 0));
+        execute_plan(plan, &mut values, &nulls, read_only);
         let (processed, fetched) = (pg_sys::SPI_processed, first_field());
         boundary(|| raw::SPI_finish());
         (processed, fetched)
     }
+}
+
+/// SAFETY: inside an SPI connection; values and nulls are as many as the plan's arguments.
+unsafe fn execute_plan(plan: pg_sys::SPIPlanPtr, values: &mut [pg_sys::Datum], nulls: &[u8], read_only: bool) {
+    let (values, nulls) = (values.as_mut_ptr(), nulls.as_ptr().cast());
+    // SAFETY: the caller's; SPI copies the snapshot.
+    boundary(|| unsafe {
+        let snapshot = if read_only { null_mut() } else { newest_snapshot() };
+        raw::SPI_execute_snapshot(plan, values, nulls, snapshot, null_mut(), read_only, true, 0)
+    });
+}
+
+/// Whether the transaction goes by one snapshot, since when others may have scoped, altered or audited.
+pub fn has_own_snapshot() -> bool {
+    // SAFETY: a plain global.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as c_int }
+}
+
+/// For such a transaction one of now, as PostgreSQL's own commands read its catalogs; NULL in READ COMMITTED, where each
+/// statement takes one.
+///
+/// # Safety
+/// Plain frame. To be copied at once.
+pub unsafe fn newest_snapshot() -> pg_sys::Snapshot {
+    // SAFETY: PostgreSQL's own, of a kind.
+    if has_own_snapshot() { unsafe { raw::GetLatestSnapshot() } } else { null_mut() }
 }
 
 /// Reads for a statement that has taken no snapshot of the transaction yet: what follows LOCK TABLE must see what was
@@ -85,21 +112,12 @@ fn run<R>(sql: &str, args: &[Option<&str>], fetch: impl FnOnce() -> R) -> (u64, 
     let sql = pstrdup(sql);
     let mut types = vec![pg_sys::TEXTOID; args.len()];
     let (mut values, nulls) = datums(args);
-    // SAFETY: arrays have args.len() entries and outlive the call; SPI copies what it keeps. A raise unwinds through
-    // `boundary`, and the abort that follows closes the SPI connection.
+    // SAFETY: arrays have args.len() entries and outlive the call; the plan lives as long as the connection. A raise unwinds
+    // through `boundary`, and the abort that follows closes the SPI connection.
     unsafe {
         boundary(|| raw::SPI_connect());
-        boundary(|| {
-            raw::SPI_execute_with_args(
-                sql,
-                args.len() as c_int,
-                types.as_mut_ptr(),
-                values.as_mut_ptr(),
-                nulls.as_ptr().cast(),
-                false,
-                0,
-            )
-        });
+        let plan = boundary(|| raw::SPI_prepare_cursor(sql, args.len() as c_int, types.as_mut_ptr(), 0));
+        execute_plan(plan, &mut values, &nulls, false);
         let processed = pg_sys::SPI_processed;
         let fetched = fetch();
         boundary(|| raw::SPI_finish());

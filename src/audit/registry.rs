@@ -5,7 +5,7 @@ use crate::guard::ddl::extension_is_there;
 use crate::pg::{self, boundary, raw};
 use crate::trigger::triggers_of;
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 
 const SCHEMA: &CStr = c"orgscope";
 const TABLE: &CStr = c"scoped_table";
@@ -31,21 +31,30 @@ fn oid() -> pg_sys::Oid {
 
 /// Anybody may put our triggers on a table of theirs.
 pub fn is_registered(table: pg_sys::Oid) -> bool {
-    // SAFETY: syscache look-ups; InvalidOid and NULL for what is gone. Names are NUL-terminated, and the key's live as long
-    // as this frame.
-    unsafe {
+    fields(table, []).is_some()
+}
+
+/// Columns of the table's row as text, None when it has no row. A SERIALIZABLE transaction has not read it by that.
+pub fn fields<const N: usize>(table: pg_sys::Oid, columns: [&CStr; N]) -> Option<[Option<String>; N]> {
+    let registry = oid();
+    // SAFETY: syscache look-ups; NULL for what is gone. Names are NUL-terminated, and the key's live as long as this frame.
+    // The row is of the registry, whose description this is; a column that is not there is NULL.
+    let texts = unsafe {
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
         let name = pg_sys::get_rel_name(table);
-        let registry = oid();
         if registry == pg_sys::InvalidOid || schema.is_null() || name.is_null() {
-            return false;
+            return None;
         }
         let mut names = [pg_sys::NameData::default(); 2];
         pg_sys::namestrcpy(&mut names[0], schema);
         pg_sys::namestrcpy(&mut names[1], name);
         let mut key = [0, 1].map(|i| pg::equal(i as i16 + 1, pg_sys::F_NAMEEQ, (&raw const names[i]).into()));
-        pg::find_row(registry, &mut key, |_, _| ()).is_some()
-    }
+        let columns = columns.map(|column| c_int::from(pg_sys::get_attnum(registry, column.as_ptr())));
+        pg::find_row(registry, &mut key, |row, description| {
+            columns.map(|column| raw::SPI_getvalue(row, description, column).cast_const())
+        })?
+    };
+    Some(texts.map(pg::text_of))
 }
 
 /// Only asked of tables that somebody outside row security uses.

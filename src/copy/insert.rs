@@ -2,7 +2,7 @@
 
 use super::{ROW_EXCLUSIVE, raw};
 use crate::error::Error;
-use crate::pg::entry;
+use crate::pg::{entry, raw as pg_raw};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr::{null, null_mut};
@@ -59,8 +59,8 @@ impl Insert {
         // SAFETY: as BeginCopyTo.
         unsafe {
             let plan = raw::pg_plan_query(self.query, text, 0, null_mut());
-            raw::PushCopiedSnapshot(raw::GetActiveSnapshot());
-            raw::UpdateActiveSnapshotCommandId();
+            pg_raw::PushCopiedSnapshot(raw::GetActiveSnapshot());
+            pg_raw::UpdateActiveSnapshotCommandId();
             let snapshot = raw::GetActiveSnapshot();
             let nowhere = pg_sys::None_Receiver;
             let query =

@@ -130,7 +130,7 @@ unsafe fn run(statement: *mut pg_sys::PlannedStmt, text: *const c_char, table: p
         raw::ExecutorFinish(query);
         raw::ExecutorEnd(query);
         raw::FreeQueryDesc(query);
-        raw::PopActiveSnapshot();
+        pg_raw::PopActiveSnapshot();
         raw::EndCopyFrom((*source).copy());
         insert.end();
         rows

@@ -106,9 +106,6 @@ unsafe extern "C-unwind" {
         params: pg_sys::ParamListInfo,
     ) -> *mut pg_sys::PlannedStmt;
     pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
-    pub fn PushCopiedSnapshot(snapshot: pg_sys::Snapshot);
-    pub fn UpdateActiveSnapshotCommandId();
-    pub fn PopActiveSnapshot();
     pub fn CreateQueryDesc(
         plan: *mut pg_sys::PlannedStmt,
         text: *const c_char,

@@ -1,5 +1,5 @@
--- What the statement for a table's ($1) changes is made of, as JSON; NULL when they are not to be recorded. Runs inside
--- a trigger: every name is qualified.
+-- What the statement for a table's ($1) changes is made of, as JSON, with its organization column ($2) and how they are
+-- recorded ($3). Runs inside a trigger: every name is qualified.
 WITH RECURSIVE above (oid, level) AS (
     SELECT $1::pg_catalog.oid, 0
     UNION ALL
@@ -8,13 +8,13 @@ WITH RECURSIVE above (oid, level) AS (
 )
 SELECT pg_catalog.jsonb_build_object(
     'top', top.oid::pg_catalog.int8,
-    'organization', pg_catalog.quote_ident(s.column_name),
+    'organization', pg_catalog.quote_ident($2),
     -- A generated column that is not stored has no value in a transition table.
     'columns', (SELECT pg_catalog.jsonb_agg(pg_catalog.quote_ident(a.attname) ORDER BY a.attnum)
                 FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
                   AND a.attgenerated OPERATOR(pg_catalog.<>) 'v'
-                  AND NOT s.history OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) a.attname::pg_catalog.text
+                  AND NOT $3::pg_catalog.jsonb OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) a.attname::pg_catalog.text
                   -- Nor what is computed from an excluded column.
                   AND NOT EXISTS (
                       SELECT FROM pg_catalog.pg_attrdef g
@@ -26,7 +26,7 @@ SELECT pg_catalog.jsonb_build_object(
                           AND e.attnum OPERATOR(pg_catalog.=) d.refobjsubid
                       WHERE g.adrelid OPERATOR(pg_catalog.=) c.oid AND g.adnum OPERATOR(pg_catalog.=) a.attnum
                         AND a.attgenerated OPERATOR(pg_catalog.<>) ''
-                        AND s.history OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) e.attname::pg_catalog.text)),
+                        AND $3::pg_catalog.jsonb OPERATOR(pg_catalog.->) 'exclude' OPERATOR(pg_catalog.?) e.attname::pg_catalog.text)),
     -- By name: a child has the columns of the table above, and maybe no key of its own.
     'key', COALESCE((SELECT pg_catalog.jsonb_agg(pg_catalog.quote_ident(a.attname) ORDER BY k.n)
                      FROM pg_catalog.pg_index x
@@ -37,7 +37,5 @@ SELECT pg_catalog.jsonb_build_object(
                        AND k.n OPERATOR(pg_catalog.<=) x.indnkeyatts), '[]'),
     'children', c.relhassubclass AND c.relkind OPERATOR(pg_catalog.=) 'r')::pg_catalog.text
 FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-JOIN orgscope.scoped_table s ON s.schema_name OPERATOR(pg_catalog.=) n.nspname AND s.table_name OPERATOR(pg_catalog.=) c.relname
 CROSS JOIN LATERAL (SELECT a.oid FROM above a ORDER BY a.level DESC LIMIT 1) top
-WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND s.history IS NOT NULL
+WHERE c.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid

@@ -2,6 +2,7 @@
 //! few rows and once for many, because a plan for many makes room for them each time.
 
 use super::record::logged_name;
+use crate::audit::registry;
 use crate::error::Error;
 use crate::pg::{Backend, as_superuser, boundary, pstrdup, raw, with_settings};
 use crate::spi;
@@ -94,7 +95,9 @@ fn is_many(t: &Trigger) -> bool {
 fn prepare(t: &Trigger) -> Result<Option<Prepared>, Error> {
     free_stale();
     let (table, event) = (t.table(), t.event());
-    let Some(json) = spi::query(include_str!("describe.sql"), &[Some(&table.to_u32().to_string())]) else {
+    let Some([column, Some(history)]) = registry::fields(table, [c"column_name", c"history"]) else { return Ok(None) };
+    let args = [Some(table.to_u32().to_string()), column, Some(history)];
+    let Some(json) = spi::query(include_str!("describe.sql"), &args.each_ref().map(Option::as_deref)) else {
         return Ok(None);
     };
     let shape: Description =

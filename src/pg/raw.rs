@@ -51,6 +51,7 @@ unsafe extern "C-unwind" {
         attribute: c_int,
         is_null: *mut bool,
     ) -> pg_sys::Datum;
+    pub fn SPI_getvalue(row: pg_sys::HeapTuple, description: pg_sys::TupleDesc, attribute: c_int) -> *mut c_char;
     pub fn MemoryContextAlloc(context: pg_sys::MemoryContext, size: usize) -> *mut u8;
     pub fn LockAcquire(
         tag: *const pg_sys::LOCKTAG,
@@ -78,15 +79,20 @@ unsafe extern "C-unwind" {
     pub fn SPI_commit();
     pub fn EnsurePortalSnapshotExists();
     pub fn SPI_finish() -> c_int;
-    pub fn SPI_execute_with_args(
-        sql: *const c_char,
-        nargs: c_int,
-        types: *mut pg_sys::Oid,
+    pub fn SPI_execute_snapshot(
+        plan: pg_sys::SPIPlanPtr,
         values: *mut pg_sys::Datum,
         nulls: *const c_char,
+        snapshot: pg_sys::Snapshot,
+        crosscheck: pg_sys::Snapshot,
         read_only: bool,
+        fire_triggers: bool,
         limit: std::ffi::c_long,
     ) -> c_int;
+    pub fn GetLatestSnapshot() -> pg_sys::Snapshot;
+    pub fn PushCopiedSnapshot(snapshot: pg_sys::Snapshot);
+    pub fn UpdateActiveSnapshotCommandId();
+    pub fn PopActiveSnapshot();
     pub fn SPI_prepare_cursor(
         sql: *const c_char,
         nargs: c_int,

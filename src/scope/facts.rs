@@ -279,7 +279,15 @@ pub fn unscoped_relatives(tables: &[u32]) -> Vec<u32> {
 
 const FACTS: &str = include_str!("facts.sql");
 
+/// Where pg_get_constraintdef() knows nothing of a constraint. It goes by the transaction's own snapshot, not by ours.
+const MADE_SINCE: &str = "SELECT k.conrelid::text FROM pg_constraint k WHERE k.conrelid = ANY ($1::oid[]) AND pg_get_constraintdef(k.oid) IS NULL LIMIT 1";
+
 fn catalogs(oids: &str, column: Option<&str>) -> Result<Vec<Facts>, Error> {
+    if spi::has_own_snapshot()
+        && let Some(table) = spi::query(MADE_SINCE, &[Some(oids)]).and_then(|oid| oid.parse::<u32>().ok())
+    {
+        return Err(Error::MadeSince { table: table_name(table.into(), None) });
+    }
     let json = spi::query_planned(FACTS, &[Some(oids), column]).unwrap_or_else(|| "[]".into());
     serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
 }

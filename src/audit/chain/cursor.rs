@@ -1,9 +1,10 @@
 //! Rows read in order, in batches and in PostgreSQL's own binary form: a chain may have millions.
 
 use crate::pg::{boundary, pstrdup, raw};
-use crate::spi::datums;
+use crate::spi::{self, datums};
 use pgrx::pg_sys;
 use std::ffi::{c_int, c_long};
+use std::ptr::null_mut;
 
 const BATCH: c_long = 1000;
 
@@ -41,18 +42,30 @@ impl Cursor {
     pub fn open(sql: &str, args: &[Option<&str>], view: View) -> Self {
         let (sql, mut types) = (pstrdup(sql), vec![pg_sys::TEXTOID; args.len()]);
         let (mut values, nulls) = datums(args);
-        // SAFETY: arrays have args.len() entries and outlive the call; the portal copies what it keeps.
+        // SAFETY: arrays have args.len() entries and outlive the call; the portal copies what it keeps, the snapshot too, which
+        // is popped again, by an error too.
         let portal = boundary(|| unsafe {
-            raw::SPI_cursor_open_with_args(
+            let newest = if view == View::Latest { spi::newest_snapshot() } else { null_mut() };
+            let given = !newest.is_null();
+            if given {
+                raw::CommandCounterIncrement();
+                raw::PushCopiedSnapshot(newest);
+                raw::UpdateActiveSnapshotCommandId();
+            }
+            let portal = raw::SPI_cursor_open_with_args(
                 std::ptr::null(),
                 sql,
                 args.len() as c_int,
                 types.as_mut_ptr(),
                 values.as_mut_ptr(),
                 nulls.as_ptr().cast(),
-                view == View::Statement,
+                given || view == View::Statement,
                 pg_sys::CURSOR_OPT_NO_SCROLL as c_int,
-            )
+            );
+            if given {
+                raw::PopActiveSnapshot();
+            }
+            portal
         });
         Self { portal, batch: std::ptr::null_mut(), next: 0, rows: 0, values: Vec::new(), nulls: Vec::new() }
     }
