@@ -35,6 +35,8 @@ enum Command {
     #[command(hide = true)]
     TestMajor(test::MajorOptions),
     #[command(hide = true)]
+    BuildMajor(test::BuildOptions),
+    #[command(hide = true)]
     PoolerClient(test::PoolerClientOptions),
     /// Measure orgscope beside a plain table and hand-written policies
     Bench(bench::Options),
@@ -60,6 +62,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => return test::run(&options),
         Command::TestMajor(options) => test::run_major(&options),
+        Command::BuildMajor(options) => test::build_where_it_is(&options),
         Command::PoolerClient(options) => test::run_pooler_client(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Package => package::run(),

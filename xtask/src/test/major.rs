@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::count::Count;
 use super::{Outcome, Shared, golden, monitoring, pgaudit, poolers, postgres, schemas, suites};
@@ -14,14 +14,31 @@ use crate::{pgrx, setup};
 pub struct Options {
     #[arg(long)]
     pg: u32,
-    /// Where the results go
+    /// Where the results go; without it the suites are built, and not run
     #[arg(long)]
-    outcomes: PathBuf,
+    outcomes: Option<PathBuf>,
     /// Also run the suites that one PostgreSQL is enough for
     #[arg(long)]
     first: bool,
     #[command(flatten)]
     shared: Shared,
+}
+
+/// Builds the suites of a major where it is.
+#[derive(clap::Args)]
+pub struct BuildOptions {
+    #[arg(long)]
+    pg: u32,
+    #[command(flatten)]
+    shared: Shared,
+}
+
+pub fn build_where_it_is(options: &BuildOptions) -> Result<()> {
+    let mut command = super::this_program_for(Major::numbered(options.pg)?)?;
+    command.args(["test-major", "--pg", &options.pg.to_string()]).args(options.shared.arguments());
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "building for PostgreSQL {} failed ({status})", options.pg);
+    Ok(())
 }
 
 type Suite<'a> = (&'static str, &'a dyn Fn() -> Result<Vec<Outcome>>);
@@ -41,6 +58,9 @@ pub fn run(options: &Options) -> Result<()> {
         ("postgres", &|| counted("postgres", postgres::run())),
     ];
     let after: Vec<_> = after.into_iter().filter(|(suite, _)| wants(suite)).collect();
+    let Some(file) = &options.outcomes else {
+        return suites::build(major, &wants, !after.is_empty());
+    };
     // Compiling as one program keeps one core busy, for two minutes; the first suites leave the others to it.
     let ahead = (!after.is_empty()).then(pgrx::build_ahead).transpose()?;
     let mut outcomes = suites::before_install(major, &wants, options.first)?;
@@ -59,7 +79,6 @@ pub fn run(options: &Options) -> Result<()> {
             outcomes.push(Outcome { suite: "install", count: Count::FAILURE, seconds: install.seconds });
         }
     }
-    let file = &options.outcomes;
     fs::write(file, serde_json::to_vec(&outcomes)?).with_context(|| format!("cannot write {}", file.display()))
 }
 

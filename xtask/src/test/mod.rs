@@ -14,9 +14,10 @@ mod report;
 mod schemas;
 mod suites;
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -25,9 +26,9 @@ use serde::Serialize;
 
 use crate::major::{Major, SUPPORTED};
 use crate::root::Root;
-use crate::{project, step};
+use crate::{project, setup, step};
 use count::Count;
-pub use major::{Options as MajorOptions, run as run_major};
+pub use major::{BuildOptions, Options as MajorOptions, build_where_it_is, run as run_major};
 pub use poolers::{ClientOptions as PoolerClientOptions, run_client as run_pooler_client};
 use report::{Recorded, Run};
 
@@ -105,7 +106,14 @@ impl Options {
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let mut runs: Vec<Run> = Vec::new();
-    for major in options.majors()? {
+    let majors = options.majors()?;
+    let mut ahead = build_ahead(&majors, &options.shared)?;
+    for major in majors {
+        if let Some((_, ahead)) = ahead.pop_front_if(|(number, _)| *number == major.number) {
+            // What went wrong goes wrong again, and is shown.
+            ahead
+                .wait(&format!("the rest of the builds for PostgreSQL {} that have gone on meanwhile", major.number))?;
+        }
         let started = Instant::now();
         // The suites that have little to do with PostgreSQL's version need no second run.
         let results = results(major, runs.is_empty(), &options.shared);
@@ -115,22 +123,33 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Builds for the later majors while the servers of the first are tested, which leaves the processors idle half of the time.
+/// Tests come first wherever both want one.
+fn build_ahead(majors: &[&'static Major], shared: &Shared) -> Result<VecDeque<(u32, step::Beside)>> {
+    let [first, later @ ..] = majors else { return Ok(VecDeque::new()) };
+    // Two at a time cannot install packages, and the first must not find cargo-pgrx half built.
+    if later.iter().any(|major| major.pg_config_here().is_none()) {
+        setup::require("debootstrap")?;
+        if first.pg_config_here().is_some() {
+            setup::run_for(first)?;
+        }
+    }
+    let build = |major: &&Major| {
+        let mut command = project::dependent("nice");
+        command.args(["-n", "19"]).arg(project::this_program()?);
+        command.args(["build-major", "--pg", &major.number.to_string()]).args(shared.arguments());
+        Ok((major.number, step::beside(&format!("build-{}", major.feature()), &mut command)?))
+    };
+    later.iter().map(build).collect()
+}
+
 /// Runs the suites of one major where it is.
 fn results(major: &Major, first: bool, shared: &Shared) -> Result<Vec<Recorded>> {
-    let mut command = match major.pg_config_here() {
-        Some(pg_config) => {
-            println!("PostgreSQL {} on this machine", major.number);
-            let mut command = project::dependent(project::this_program()?);
-            command.env("PG_CONFIG", pg_config);
-            command
-        }
-        None => {
-            let mut command = Root::of(major)?.xtask()?;
-            println!("PostgreSQL {} in a root of Debian {}", major.number, major.debian.unwrap_or_default());
-            command.env("PG_CONFIG", major.packaged_pg_config());
-            command
-        }
-    };
+    let mut command = this_program_for(major)?;
+    match major.pg_config_here() {
+        Some(_) => println!("PostgreSQL {} on this machine", major.number),
+        None => println!("PostgreSQL {} in a root of Debian {}", major.number, major.debian.unwrap_or_default()),
+    }
     let file = project::target(&format!("outcomes-{}.json", major.feature()));
     forget(&file)?;
     command.args(["test-major", "--pg", &major.number.to_string(), "--outcomes"]).arg(&file);
@@ -138,6 +157,16 @@ fn results(major: &Major, first: bool, shared: &Shared) -> Result<Vec<Recorded>>
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
     let outcomes = fs::read(&file).with_context(|| format!("the run ended without results ({status})"))?;
     Ok(serde_json::from_slice(&outcomes)?)
+}
+
+/// This program where the major is: on this machine, or in a root, which is made if it is not there yet.
+fn this_program_for(major: &Major) -> Result<Command> {
+    let (mut command, pg_config) = match major.pg_config_here() {
+        Some(pg_config) => (project::dependent(project::this_program()?), pg_config),
+        None => (Root::of(major)?.xtask()?, major.packaged_pg_config()),
+    };
+    command.env("PG_CONFIG", pg_config);
+    Ok(command)
 }
 
 fn forget(file: &Path) -> Result<()> {

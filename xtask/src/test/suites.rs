@@ -1,5 +1,7 @@
 //! The suites that cargo runs.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
 use super::count::Count;
@@ -23,25 +25,41 @@ pub fn before_install(major: &Major, wants: &impl Fn(&str) -> bool, with_tools: 
     suites.into_iter().filter(|(name, _)| wants(name)).map(|(_, run)| run()).collect()
 }
 
+/// What the suites will then find built. A failure is theirs to show.
+pub fn build(major: &Major, wants: &impl Fn(&str) -> bool, installs: bool) -> Result<()> {
+    if installs {
+        pgrx::build_ahead()?.wait("release build")?;
+    }
+    if wants("clippy") {
+        step::run("clippy", "clippy", &mut clippy_of(major, false))?;
+    }
+    if wants("pure") || wants("pg_test") {
+        step::run("pure", "build the pure tests", pure_of(major).arg("--no-run"))?;
+        // As the test framework installs it.
+        let mut library = project::cargo();
+        library.args(["build", "--lib", "--no-default-features", "--features", &test_features(major)]);
+        step::run("pg_test", "build what is tested inside PostgreSQL", &mut library)?;
+    }
+    if wants("cluster") || wants("pgaudit") {
+        step::run("cluster-build", "build the cluster tests", cluster_of().arg("--no-run"))?;
+    }
+    Ok(())
+}
+
 /// Tests that wait for something to expire, a minute at the least; the others run meanwhile.
 const WAITING: [&str; 2] = ["break_glass", "token"];
 
 /// Real servers, several connections; needs the extension installed. Tests of what a later major brought, in modules
 /// `since_N`, are left out.
 pub fn cluster(major: &Major) -> Result<Outcome> {
-    let cargo = || {
-        let mut cargo = project::cargo();
-        cargo.args(["test", "--package", "orgscope-cluster", "--no-fail-fast"]);
-        cargo
-    };
-    let build = step::run("cluster-build", "build the cluster tests", cargo().arg("--no-run"))?;
+    let build = step::run("cluster-build", "build the cluster tests", cluster_of().arg("--no-run"))?;
     if !build.success {
         return judge("cluster", &build, Count::of_cargo_test);
     }
     let (waiting, others): (Vec<_>, Vec<_>) =
         cluster_tests()?.into_iter().partition(|name| WAITING.contains(&name.as_str()));
     let tests = |own: Option<&str>, names: &[String]| {
-        let mut test = cargo();
+        let mut test = cluster_of();
         test.args(own).args(names.iter().flat_map(|name| ["--test", name])).arg("--");
         for later in SUPPORTED.iter().filter(|later| later.number > major.number) {
             test.arg("--skip").arg(format!("since_{}::", later.number));
@@ -56,6 +74,12 @@ pub fn cluster(major: &Major) -> Result<Outcome> {
         (judge("cluster", &rest, Count::of_cargo_test)?, judge("cluster", &waiting, Count::of_cargo_test)?);
     let seconds = build.seconds + rest.seconds + waiting.seconds;
     Ok(Outcome { suite: "cluster", count: rest.count + waiting.count, seconds })
+}
+
+fn cluster_of() -> Command {
+    let mut cargo = project::cargo();
+    cargo.args(["test", "--package", "orgscope-cluster", "--no-fail-fast"]);
+    cargo
 }
 
 /// The programs of `tests/cluster/tests`.
@@ -81,12 +105,15 @@ fn fmt() -> Result<Outcome> {
 }
 
 fn clippy(major: &Major, with_tools: bool) -> Result<Outcome> {
+    whole("clippy", &step::run("clippy", "clippy", &mut clippy_of(major, with_tools))?)
+}
+
+fn clippy_of(major: &Major, with_tools: bool) -> Command {
     let mut clippy = project::cargo();
     clippy.args(["clippy", if with_tools { "--workspace" } else { "--package=orgscope" }]);
     clippy.args(["--all-targets", "--no-default-features", "--features"]);
     clippy.arg(format!("orgscope/{},orgscope/pg_test", major.feature())).args(["--", "--deny", "warnings"]);
-    let finished = step::run("clippy", "clippy", &mut clippy)?;
-    whole("clippy", &finished)
+    clippy
 }
 
 /// PostgreSQL 16, whose headers no Debian release has: checked against the bindings that pgrx carries for its own
@@ -109,13 +136,20 @@ fn untested() -> Result<Outcome> {
 }
 
 fn pure(major: &Major) -> Result<Outcome> {
-    let mut test = project::cargo();
-    // With the server tests in it, which `cargo pgrx test` runs then, the program is built once.
-    let features = format!("{},pg_test", major.feature());
-    test.args(["test", "--no-fail-fast", "--no-default-features", "--features", &features]);
-    test.args(["--", "--skip", SERVER_TESTS]);
-    let finished = step::run("pure", "pure tests: no server", &mut test)?;
+    let mut test = pure_of(major);
+    let finished = step::run("pure", "pure tests: no server", test.args(["--", "--skip", SERVER_TESTS]))?;
     judge("pure", &finished, Count::of_cargo_test)
+}
+
+fn pure_of(major: &Major) -> Command {
+    let mut test = project::cargo();
+    test.args(["test", "--no-fail-fast", "--no-default-features", "--features", &test_features(major)]);
+    test
+}
+
+/// With the server tests in it, which `cargo pgrx test` runs then, the program is built once.
+fn test_features(major: &Major) -> String {
+    format!("{},pg_test", major.feature())
 }
 
 fn tools() -> Result<Outcome> {
