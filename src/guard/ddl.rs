@@ -48,6 +48,8 @@ fn refuse_while_scoped() -> Result<(), Error> {
     if !extension_is_there() {
         return Ok(());
     }
+    // Whoever is at it would be done after the count.
+    scope::lock_registry(scope::ALONE);
     match pg::as_superuser(|| spi::query(SCOPED_TABLES, &[])).and_then(|n| n.parse().ok()) {
         Some(0) | None => Ok(()),
         Some(tables) => Err(Error::ExtensionInUse { tables }),

@@ -10,7 +10,7 @@ mod statement;
 
 use crate::error::Error;
 use crate::pg::as_superuser;
-use crate::scope::{Facts, conflict};
+use crate::scope::{CHANGE, Facts, conflict, lock_registry};
 use crate::spi;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -85,16 +85,21 @@ impl Obstacles {
     }
 }
 
-/// Writes down in the registry how the table's changes are recorded. Sessions that have planned by what it was before
-/// plan anew.
+/// Writes down in the registry how the table's changes are recorded.
 pub fn remember(facts: &Facts, history: Option<&History>) -> Result<(), Error> {
     let json = history.map(serde_json::to_string).transpose().map_err(internal)?;
-    let sql =
-        "UPDATE orgscope.scoped_table SET history = $3::jsonb WHERE schema_name = $1::name AND table_name = $2::name";
-    as_superuser(|| spi::execute(sql, &[Some(&facts.schema), Some(&facts.table), json.as_deref()]));
-    // SAFETY: the table is locked by the caller.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(facts.oid.into()) };
+    let sql = "UPDATE orgscope.scoped_table s SET history = $2::jsonb FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
+    lock_registry(CHANGE);
+    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string()), json.as_deref()]));
+    plan_anew(facts.oid);
     Ok(())
+}
+
+/// Sessions plan anew how they record the changes of a table: also when another one has come to the top of its tree.
+pub fn plan_anew(table: u32) {
+    // SAFETY: the table is locked by the caller.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table.into()) };
 }
 
 /// A column that is left out stays so under its new name, in the table and what is below it.

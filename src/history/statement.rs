@@ -5,6 +5,7 @@ use super::record::logged_name;
 use crate::audit::registry;
 use crate::error::Error;
 use crate::pg::{Backend, as_superuser, boundary, pstrdup, raw, with_settings};
+use crate::scope::{CHANGE, lock_registry};
 use crate::spi;
 use crate::trigger::{Event, Trigger};
 use pgrx::pg_sys;
@@ -95,7 +96,7 @@ fn is_many(t: &Trigger) -> bool {
 fn prepare(t: &Trigger) -> Result<Option<Prepared>, Error> {
     free_stale();
     let (table, event) = (t.table(), t.event());
-    let Some([column, Some(history)]) = registry::fields(table, [c"column_name", c"history"]) else { return Ok(None) };
+    let Some([column, Some(history)]) = registered(table) else { return Ok(None) };
     let args = [Some(table.to_u32().to_string()), column, Some(history)];
     let Some(json) = spi::query(include_str!("describe.sql"), &args.each_ref().map(Option::as_deref)) else {
         return Ok(None);
@@ -116,6 +117,15 @@ fn prepare(t: &Trigger) -> Result<Option<Prepared>, Error> {
     let prepared = Prepared { table, event, many: is_many(t), top: shape.top.into(), plan, stale: false };
     PREPARED.with(|all| all.push(prepared));
     Ok(Some(prepared))
+}
+
+/// Where there is no entry, the schema may just have got another name: then the renaming is waited for.
+fn registered(table: pg_sys::Oid) -> Option<[Option<String>; 2]> {
+    let look = || registry::fields(table, [c"column_name", c"history"]);
+    look().or_else(|| {
+        lock_registry(CHANGE);
+        look()
+    })
 }
 
 /// Not while one runs: it may be that one.

@@ -60,6 +60,8 @@ unsafe extern "C-unwind" {
         no_wait: bool,
     ) -> pg_sys::LockAcquireResult::Type;
     pub fn LockRelease(tag: *const pg_sys::LOCKTAG, mode: c_int, session: bool) -> bool;
+    pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> pg_sys::Oid;
+    pub fn get_relname_relid(name: *const c_char, schema: pg_sys::Oid) -> pg_sys::Oid;
     pub fn LockRelationOid(table: pg_sys::Oid, mode: c_int);
     pub fn ConditionalLockRelationOid(table: pg_sys::Oid, mode: c_int) -> bool;
     pub fn get_partition_ancestors(table: pg_sys::Oid) -> *mut pg_sys::List;

@@ -8,7 +8,7 @@ use crate::scope::facts::{self, Column, Facts, Registered};
 use crate::scope::keys::{self, Memory};
 use crate::scope::options::Options;
 use crate::scope::refuse::conflict;
-use crate::scope::registry::while_scoping;
+use crate::scope::registry::{self, while_scoping};
 use crate::scope::tree::Tree;
 use crate::scope::undo::Original;
 use crate::spi;
@@ -64,6 +64,14 @@ pub fn lock_all(tables: Vec<u32>) -> Result<(), Error> {
         // SAFETY: takes a lock that ends with the transaction.
         boundary(|| unsafe { raw::LockRelationOid(table.into(), pg_sys::AccessExclusiveLock as i32) });
     }
+    Ok(())
+}
+
+/// One table, which is to be declared: nobody scopes, renames or drops it meanwhile.
+pub fn hold(target: pg_sys::Oid) -> Result<(), Error> {
+    facts::require_owner(target)?;
+    // SAFETY: takes a lock that ends with the transaction.
+    boundary(|| unsafe { raw::LockRelationOid(target, pg_sys::ShareUpdateExclusiveLock as i32) });
     Ok(())
 }
 
@@ -164,9 +172,11 @@ pub fn register(facts: &Facts, original: &Original, options: &Options) -> Result
     let original = json(serde_json::to_string(original))?;
     let options = json(serde_json::to_string(options))?;
     let sql = "INSERT INTO orgscope.scoped_table (schema_name, table_name, column_name, options, original) \
-               VALUES ($1::name, $2::name, $3::name, $4::jsonb, $5::jsonb) \
+               SELECT n.nspname, c.relname, $2::name, $3::jsonb, $4::jsonb \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid \
                ON CONFLICT (schema_name, table_name) DO UPDATE SET options = EXCLUDED.options, original = EXCLUDED.original";
-    let args = [&facts.schema, &facts.table, &facts.column_name, &options, &original];
+    let args = [&facts.oid.to_string(), &facts.column_name, &options, &original];
+    registry::lock(registry::CHANGE);
     as_superuser(|| spi::execute(sql, &args.map(|a| Some(a.as_str()))));
     Ok(())
 }
@@ -186,6 +196,8 @@ pub fn note(memories: Vec<(&Facts, Memory)>, change: impl Fn(&mut Original, Memo
 }
 
 pub fn unregister(facts: &Facts) {
-    let sql = "DELETE FROM orgscope.scoped_table WHERE schema_name = $1::name AND table_name = $2::name";
-    as_superuser(|| spi::execute(sql, &[Some(&facts.schema), Some(&facts.table)]));
+    let sql = "DELETE FROM orgscope.scoped_table s USING pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
+    registry::lock(registry::CHANGE);
+    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string())]));
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::guard::table_name;
-use crate::history::History;
+use crate::history::{self, History};
 use crate::pg::as_superuser;
 use crate::scope::facts::{self, Facts};
 use crate::scope::options::Options;
@@ -59,6 +59,7 @@ fn scope_new(new: &Change) -> Result<(), Error> {
     let mut tree = facts::read_all(&tables, Some(&new.column))?;
     tree.history = new.history.clone();
     refuse_other_parents(&tree, &tables)?;
+    tree.oids().for_each(history::plan_anew);
     let kept = |member: usize, own: Original| {
         Some(Original { member: true, ..as_if_before(&tree.members()[member], own, &new.original) })
     };
@@ -102,6 +103,7 @@ fn refuse_other_parents(tree: &Tree, tables: &[u32]) -> Result<(), Error> {
 fn scope_leaving(leaving: &Change) -> Result<(), Error> {
     let target = pg_sys::Oid::from(leaving.table);
     let tree = facts::read(target, Some(&leaving.column))?;
+    tree.oids().for_each(history::plan_anew);
     let kept = |member: usize, own: Original| {
         let facts = &tree.members()[member];
         let mut original = Original { member: !tree.is_root(member), ..own };

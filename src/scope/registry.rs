@@ -1,8 +1,10 @@
 //! Keeps the registry with the tables: from event triggers, so that it holds whoever runs the DDL, and in C, so that the
 //! extension depends on no procedural language that could be dropped with it.
 
-use crate::pg::{Backend, as_superuser};
+use crate::pg::{Backend, as_superuser, boundary, raw};
 use crate::spi;
+use pgrx::pg_sys;
+use std::ffi::c_int;
 
 /// Whether the DDL that runs is a step of scoping: the registry is written when all are done.
 static SCOPING: Backend<bool> = Backend::new(false);
@@ -24,13 +26,34 @@ pub fn is_scoping() -> bool {
     SCOPING.with(|s| *s)
 }
 
+/// Taken before a table's entry is looked up by its name to be changed. Renaming a schema locks no table in it, but this,
+/// so that it is over then, and known.
+pub const CHANGE: u32 = pg_sys::RowExclusiveLock;
+/// For who renames a schema, or asks whether there is any entry: nobody changes one meanwhile.
+pub const ALONE: u32 = pg_sys::ShareRowExclusiveLock;
+
+/// Locks the registry, and that of the tables outside scoping, to the end of the transaction. Nothing without them.
+pub fn lock(mode: u32) {
+    for table in [c"scoped_table", c"unscoped_table"] {
+        // SAFETY: look-ups by name; the lock ends with the transaction.
+        boundary(|| unsafe {
+            let table = raw::get_relname_relid(table.as_ptr(), raw::get_namespace_oid(c"orgscope".as_ptr(), true));
+            if table != pg_sys::InvalidOid {
+                raw::LockRelationOid(table, mode as c_int);
+            }
+        });
+    }
+}
+
 /// After a drop: a dropped table's name must not make a later table look scoped.
 pub fn forget() {
+    lock(CHANGE);
     as_superuser(|| spi::query_planned(FORGET, &[]));
 }
 
-/// After a rename.
-pub fn follow() {
+/// After a rename, of a schema or of something in one.
+pub fn follow(of_schema: bool) {
+    lock(if of_schema { ALONE } else { CHANGE });
     as_superuser(|| spi::query_planned(FOLLOW, &[]));
 }
 

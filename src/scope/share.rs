@@ -6,7 +6,7 @@ use crate::guard::table_name;
 use crate::pg::as_superuser;
 use crate::scope::facts::{self, Facts};
 use crate::scope::tree::Tree;
-use crate::scope::{Step, apply, drift, plan};
+use crate::scope::{Step, apply, drift, plan, registry};
 use crate::trigger::{Shape, Trigger};
 use crate::{pg_function, spi};
 use pgrx::pg_sys;
@@ -84,6 +84,7 @@ fn drop_trigger(facts: &Facts, before: usize, quoted: &str) -> Step {
 }
 
 pub fn exempt(target: pg_sys::Oid, reason: &str) -> Result<Vec<Step>, Error> {
+    apply::hold(target)?;
     let facts = facts::read_one(target, None)?;
     if !matches!(facts.kind, 'r' | 'p' | 'm' | 'f') {
         return refuse(&facts, "exempt", "It holds no rows.", "Exempt the tables that hold the rows.".into());
@@ -98,6 +99,7 @@ pub fn exempt(target: pg_sys::Oid, reason: &str) -> Result<Vec<Step>, Error> {
 }
 
 pub fn unexempt(target: pg_sys::Oid) -> Result<Vec<Step>, Error> {
+    apply::hold(target)?;
     let facts = facts::read_one(target, None)?;
     require(&facts, "exempt", "exempt_table")?;
     retract(&facts);
@@ -145,15 +147,20 @@ fn refuse<T>(facts: &Facts, verb: &str, detail: &str, hint: String) -> Result<T,
 
 fn declare(facts: &Facts, kind: &str, reason: Option<&str>) -> Result<(), Error> {
     let sql = "INSERT INTO orgscope.unscoped_table (schema_name, table_name, kind, reason) \
-               VALUES ($1::name, $2::name, $3, $4) ON CONFLICT (schema_name, table_name) DO UPDATE \
+               SELECT n.nspname, c.relname, $2, $3 \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid \
+               ON CONFLICT (schema_name, table_name) DO UPDATE \
                SET reason = EXCLUDED.reason, declared_at = now(), declared_by = session_user \
                WHERE unscoped_table.reason IS DISTINCT FROM EXCLUDED.reason";
-    as_superuser(|| spi::execute(sql, &[Some(&facts.schema), Some(&facts.table), Some(kind), reason]));
+    registry::lock(registry::CHANGE);
+    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string()), Some(kind), reason]));
     drift::settle(&[facts.oid])
 }
 
 fn retract(facts: &Facts) {
-    let sql = "DELETE FROM orgscope.unscoped_table WHERE schema_name = $1::name AND table_name = $2::name";
-    as_superuser(|| spi::execute(sql, &[Some(&facts.schema), Some(&facts.table)]));
+    let sql = "DELETE FROM orgscope.unscoped_table u USING pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.oid = $1::oid AND u.schema_name = n.nspname AND u.table_name = c.relname";
+    registry::lock(registry::CHANGE);
+    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string())]));
     drift::forget(facts.oid);
 }

@@ -6,4 +6,5 @@ WITH dropped AS (
     DELETE FROM orgscope.table_state t USING dropped d WHERE t.target = d.objid
 )
 DELETE FROM orgscope.unscoped_table u USING dropped d
-WHERE u.schema_name::text = d.schema_name AND u.table_name::text = d.object_name
+WHERE u.table_name::text = d.object_name
+  AND (u.schema_name::text = d.schema_name OR to_regclass(format('%I.%I', u.schema_name, u.table_name)) IS NULL)

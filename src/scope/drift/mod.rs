@@ -95,7 +95,7 @@ pg_function! {
         let tag = command_tag(call);
         // ALTER INDEX renames tables too.
         if matches!(call.event_trigger_statement(), Some(T_RenameStmt | T_AlterObjectSchemaStmt)) {
-            registry::follow();
+            registry::follow(tag == "ALTER SCHEMA");
             as_superuser(|| spi::query_planned(FOLLOW, &[]));
         }
         let named = commanded::take_named(&tag, &["GRANT", "REVOKE", "CREATE SCHEMA"]);

@@ -42,11 +42,13 @@ pg_function! {
         let verb = call.text(0).unwrap_or_default();
         let name = call.text(1).unwrap_or_default();
         let wanted = Wanted::parse(&call.text(2).unwrap_or_else(|| "{}".into()))?;
-        let schema = read(&name, &wanted)?;
-        let proposals = propose(&schema, &wanted.overrides);
+        let mut schema = read(&name, &wanted)?;
         let steps = match verb.as_str() {
-            "plan" => show(&proposals, &wanted)?,
-            "enable" => enable_all(&schema, &proposals, &wanted)?,
+            "plan" => show(&propose(&schema, &wanted.overrides), &wanted)?,
+            "enable" => {
+                lock(&mut schema, &name, &wanted)?;
+                enable_all(&propose(&schema, &wanted.overrides), &wanted)?
+            }
             other => return Err(Error::Internal { what: format!("unknown verb \"{other}\"") }),
         };
         let json = serde_json::to_string(&steps).map_err(|e| Error::Internal { what: e.to_string() })?;
@@ -126,17 +128,32 @@ fn refused(message: &str, detail: &str) -> Proposal {
     Proposal::Ask { why, overrides: Vec::new(), leads_nowhere: false }
 }
 
-/// All or nothing: one transaction, whose locks are all taken before the first change, in the same order by everybody.
-fn enable_all<'a>(
-    schema: &Schema,
-    proposals: &[(&'a Table, Proposal)],
-    wanted: &Wanted,
-) -> Result<Vec<SchemaStep<'a>>, Error> {
-    refuse_open_questions(schema, proposals)?;
-    let changes =
-        |p: &Proposal| matches!(p, Proposal::Scope { .. } | Proposal::ByParent { .. } | Proposal::Share { .. });
-    let chosen: Vec<_> = proposals.iter().filter(|(_, proposal)| changes(proposal)).collect();
-    apply::lock_all(chosen.iter().map(|(table, _)| table.oid).collect())?;
+/// All locks are taken before the first change, in the same order by everybody. While we wait others may bring more tables,
+/// or change what is proposed for these.
+fn lock(schema: &mut Schema, name: &str, wanted: &Wanted) -> Result<(), Error> {
+    let mut locked = None;
+    loop {
+        let proposals = propose(schema, &wanted.overrides);
+        refuse_open_questions(schema, &proposals)?;
+        let chosen: Vec<_> = chosen(&proposals).map(|(table, proposal)| (table.oid, proposal.clone())).collect();
+        if locked.as_ref() == Some(&chosen) {
+            return Ok(());
+        }
+        apply::lock_all(chosen.iter().map(|(oid, _)| *oid).collect())?;
+        locked = Some(chosen);
+        *schema = read(name, wanted)?;
+    }
+}
+
+fn chosen<'a, 'b>(proposals: &'b [(&'a Table, Proposal)]) -> impl Iterator<Item = &'b (&'a Table, Proposal)> {
+    proposals.iter().filter(|(_, proposal)| {
+        matches!(proposal, Proposal::Scope { .. } | Proposal::ByParent { .. } | Proposal::Share { .. })
+    })
+}
+
+/// All or nothing: one transaction.
+fn enable_all<'a>(proposals: &[(&'a Table, Proposal)], wanted: &Wanted) -> Result<Vec<SchemaStep<'a>>, Error> {
+    let chosen: Vec<_> = chosen(proposals).collect();
     let mut rows = Vec::new();
     for (n, (table, proposal)) in chosen.iter().enumerate() {
         let size = if table.rows < 0 { String::new() } else { format!(", about {} rows", table.rows) };
