@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::count::Count;
 use super::{Outcome, Shared, golden, monitoring, pgaudit, poolers, postgres, schemas, suites};
 use crate::major::Major;
-use crate::{pgrx, setup};
+use crate::{pgrx, project, setup};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -33,7 +33,11 @@ pub struct BuildOptions {
     shared: Shared,
 }
 
+/// One major after the other: the first is waited for first.
 pub fn build_where_it_is(options: &BuildOptions) -> Result<()> {
+    let turn =
+        fs::File::create(project::target("build.lock")).context("cannot make the file to wait for one's turn")?;
+    turn.lock().context("cannot wait for one's turn")?;
     let mut command = super::this_program_for(Major::numbered(options.pg)?)?;
     command.args(["test-major", "--pg", &options.pg.to_string()]).args(options.shared.arguments());
     let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
