@@ -52,7 +52,7 @@ fn a_partition_attached_since_is_scoped_with_its_table() {
     let mut owner = world.owner();
     run(
         &mut owner,
-        "CREATE TABLE parted (id int, organization_id uuid NOT NULL) PARTITION BY RANGE (id);
+        "CREATE TABLE parted (id int, organization_id uuid) PARTITION BY RANGE (id);
          CREATE TABLE one PARTITION OF parted FOR VALUES FROM (0) TO (10)",
     );
     let mut begun = begun(world.owner());
