@@ -59,9 +59,9 @@ impl Insert {
         // SAFETY: as BeginCopyTo.
         unsafe {
             let plan = raw::pg_plan_query(self.query, text, 0, null_mut());
-            pg_raw::PushCopiedSnapshot(raw::GetActiveSnapshot());
+            pg_raw::PushCopiedSnapshot(pg_raw::GetActiveSnapshot());
             pg_raw::UpdateActiveSnapshotCommandId();
-            let snapshot = raw::GetActiveSnapshot();
+            let snapshot = pg_raw::GetActiveSnapshot();
             let nowhere = pg_sys::None_Receiver;
             let query =
                 raw::CreateQueryDesc(plan, text, snapshot, null_mut(), nowhere, null_mut(), self.environment, 0);

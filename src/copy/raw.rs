@@ -105,7 +105,6 @@ unsafe extern "C-unwind" {
         options: c_int,
         params: pg_sys::ParamListInfo,
     ) -> *mut pg_sys::PlannedStmt;
-    pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
     pub fn CreateQueryDesc(
         plan: *mut pg_sys::PlannedStmt,
         text: *const c_char,

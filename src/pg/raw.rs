@@ -95,6 +95,7 @@ unsafe extern "C-unwind" {
     pub fn PushCopiedSnapshot(snapshot: pg_sys::Snapshot);
     pub fn UpdateActiveSnapshotCommandId();
     pub fn PopActiveSnapshot();
+    pub fn GetActiveSnapshot() -> pg_sys::Snapshot;
     pub fn SPI_prepare_cursor(
         sql: *const c_char,
         nargs: c_int,

@@ -1,21 +1,12 @@
 //! Rows read in order, in batches and in PostgreSQL's own binary form: a chain may have millions.
 
 use crate::pg::{boundary, pstrdup, raw};
-use crate::spi::{self, datums};
+use crate::spi::{self, View, datums};
 use pgrx::pg_sys;
 use std::ffi::{c_int, c_long};
 use std::ptr::null_mut;
 
 const BATCH: c_long = 1000;
-
-/// What a statement sees.
-#[derive(Clone, Copy, PartialEq)]
-pub enum View {
-    /// What is committed now, and what this transaction has done.
-    Latest,
-    /// The calling statement's snapshot: several cursors agree.
-    Statement,
-}
 
 pub struct Cursor {
     portal: pg_sys::Portal,

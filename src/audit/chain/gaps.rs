@@ -1,9 +1,9 @@
 //! Ids that a transaction holds which had not ended when later ids were sealed. Transactions end in another order than
 //! they take ids; a sealed id is never looked at again, so these ranges are all that has to be looked into once more.
 
-use super::cursor::{Cursor, View};
+use super::cursor::Cursor;
 use super::list;
-use crate::spi;
+use crate::spi::{self, View};
 use pgrx::pg_sys;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

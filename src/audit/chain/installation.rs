@@ -1,8 +1,9 @@
 //! Which ids are whose. The ids of an installation begin with the clock when the extension is created, so that a restore
 //! into it brings ids, and seals, from before its own.
 
-use super::cursor::{Cursor, View};
+use super::cursor::Cursor;
 use super::gaps::{self, Gap};
+use crate::spi::View;
 
 /// The ids of this installation: `first_id` names it.
 pub struct Installation {

@@ -2,7 +2,7 @@
 //! an audit row per chain says what went, who did it, and whether the chain was whole before: a purge must not wash away
 //! the traces of a change.
 
-use super::cursor::{Cursor, View, connected};
+use super::cursor::{Cursor, connected};
 use super::link::{Chain, Organization};
 use super::{list, seal, uuid_text, verify};
 use crate::audit::event::client_statement;
@@ -10,6 +10,7 @@ use crate::audit::{immutable, partitions, writes::note_own};
 use crate::context;
 use crate::error::Error;
 use crate::settings::{self, REASON};
+use crate::spi::View;
 use crate::{pg, spi};
 use pgrx::pg_sys;
 use serde_json::Value;
@@ -32,28 +33,32 @@ pub fn purge(before: &str) -> Result<i64, Error> {
     // What is not sealed would stay; what is sealed now has its anchor in the log before it goes.
     seal::seal()?;
     Ok(pg::as_superuser(|| {
-        connected(|| {
-            let chains = old_chains(before);
-            let verdicts = verdicts(&chains).to_string();
-            let names = list(chains.iter().map(|c| uuid_text(&c.organization)));
-            let installations = list(chains.iter().map(|c| c.installation));
-            let args = [
-                Some(before),
-                Some(names.as_str()),
-                Some(verdicts.as_str()),
-                actor.as_deref(),
-                login.as_deref(),
-                role.as_deref(),
-                statement.as_deref(),
-                reason.as_deref(),
-                Some(installations.as_str()),
-            ];
-            let done = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query(PURGE, &args)));
-            let (deleted, recorded) = counts(&done.unwrap_or_default());
-            note_own("lifecycle", recorded);
-            partitions::drop_emptied(before);
-            deleted
-        })
+        // What was found to be whole is what goes.
+        let deleted = spi::with_one_snapshot(|| {
+            connected(|| {
+                let chains = old_chains(before);
+                let verdicts = verdicts(&chains).to_string();
+                let names = list(chains.iter().map(|c| uuid_text(&c.organization)));
+                let installations = list(chains.iter().map(|c| c.installation));
+                let args = [
+                    Some(before),
+                    Some(names.as_str()),
+                    Some(verdicts.as_str()),
+                    actor.as_deref(),
+                    login.as_deref(),
+                    role.as_deref(),
+                    statement.as_deref(),
+                    reason.as_deref(),
+                    Some(installations.as_str()),
+                ];
+                let done = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query_within(PURGE, &args)));
+                let (deleted, recorded) = counts(&done.unwrap_or_default());
+                note_own("lifecycle", recorded);
+                deleted
+            })
+        });
+        partitions::drop_emptied(before);
+        deleted
     }))
 }
 
@@ -72,7 +77,7 @@ fn verdicts(chains: &[Chain]) -> Value {
 }
 
 fn old_chains(before: &str) -> Vec<Chain> {
-    let mut cursor = Cursor::open(OLD, &[Some(before)], View::Latest);
+    let mut cursor = Cursor::open(OLD, &[Some(before)], View::Statement);
     let mut chains = Vec::new();
     while let Some(row) = cursor.next() {
         chains.push(Chain { organization: row.uuid(0), installation: row.int8(1) });

@@ -3,10 +3,11 @@
 //! ids, and all chains share one stream.
 
 use super::canonical::{self, Canonical};
-use super::cursor::{Cursor, View};
+use super::cursor::Cursor;
 use super::installation::Known;
 use super::link::{self, Chain, Head, NO_ORGANIZATION, Organization, Seal};
 use super::uuid_text;
+use crate::spi::View;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 

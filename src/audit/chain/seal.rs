@@ -2,14 +2,14 @@
 //! first seen. Rows are not touched; a seal lists them.
 
 use super::canonical::{self, Canonical, Salt};
-use super::cursor::{Cursor, View, connected};
+use super::cursor::{Cursor, connected};
 use super::gaps;
 use super::installation::Installation;
 use super::link::{Chain, Head, Organization, Seal, hex};
 use super::{anchor, list, uuid_text};
 use crate::error::Error;
 use crate::pg::{self, boundary, raw};
-use crate::spi;
+use crate::spi::{self, View};
 use pgrx::pg_sys;
 use std::collections::BTreeMap;
 

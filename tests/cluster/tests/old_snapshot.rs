@@ -131,3 +131,28 @@ fn the_audit_is_sealed_and_purged_as_it_is() {
     run(&mut admin, "SELECT orgscope.seal_audit()");
     assert_eq!(rows(&mut admin, "SELECT DISTINCT verdict FROM orgscope.verify_audit(NULL)"), ["ok"]);
 }
+
+/// A purge must not wash away what was changed since its transaction began.
+#[test]
+fn a_purge_verifies_what_it_deletes() {
+    let world = World::new("old_purge");
+    let mut admin = world.superuser();
+    for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        run(&mut admin, "UPDATE ticket SET title = 'x' WHERE id = 1");
+        run(&mut admin, "SELECT orgscope.seal_audit()");
+        let mut old = world.superuser();
+        run(&mut old, &format!("BEGIN ISOLATION LEVEL {isolation}; SELECT 1"));
+        run(
+            &mut admin,
+            "ALTER TABLE orgscope.audit_log DISABLE TRIGGER USER;
+             UPDATE orgscope.audit_log SET reason = 'tampered'
+             WHERE id = (SELECT max(id) FROM orgscope.audit_log WHERE action = 'bypass_write');
+             ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_immutable;
+             ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_numbered",
+        );
+        run(&mut old, "SELECT orgscope.purge_audit_log('infinity'); COMMIT");
+        let recorded = "SELECT detail #>> '{verified,verdict}' FROM orgscope.audit_log
+            WHERE operation = 'PURGE' AND left(organization_id::text, 1) = 'a' ORDER BY id DESC LIMIT 1";
+        assert_eq!(one(&mut admin, recorded), "changed", "{isolation}");
+    }
+}

@@ -1,4 +1,4 @@
-//! What orgscope reads for itself leaves no predicate lock in a SERIALIZABLE transaction: it would be taken for something
+//! What orgscope reads for a statement on rows leaves no predicate lock in a SERIALIZABLE transaction: it would be taken for something
 //! that the transaction has read, and fail others, or itself, with 40001.
 
 mod common;
