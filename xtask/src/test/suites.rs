@@ -35,8 +35,13 @@ pub fn build(major: &Major, wants: &impl Fn(&str) -> bool, installs: bool) -> Re
     }
     if wants("pure") || wants("pg_test") {
         step::run("pure", "build the pure tests", pure_of(major).arg("--no-run"))?;
-        // As the test framework installs it.
+        // As the test framework installs it. cargo-pgrx hands cargo a flag, with which all is compiled again; the pure tests
+        // do not link with it.
         let mut library = project::cargo();
+        library.args([
+            "--config",
+            "target.'cfg(target_os = \"linux\")'.rustflags = ['-C', 'link-arg=-Wl,--no-gc-sections']",
+        ]);
         library.args(["build", "--lib", "--no-default-features", "--features", &test_features(major)]);
         step::run("pg_test", "build what is tested inside PostgreSQL", &mut library)?;
     }
