@@ -119,9 +119,10 @@ pub enum Error {
     Attached {
         table: Box<TableName>,
     },
-    /// PostgreSQL prints constraints as the transaction's snapshot has them, and this one has none of it yet.
-    MadeSince {
+    /// To be done again, which PostgreSQL's own SQLSTATE for that says to drivers and frameworks.
+    ChangedMeanwhile {
         table: Box<TableName>,
+        detail: &'static str,
     },
     InTransaction,
     /// A search with twins, called from too deep.
@@ -335,12 +336,12 @@ impl Error {
                     &format!("Keep it, or call {undo} to take the table out of scoping."),
                 )
             },
-            Self::MadeSince { table } => Report {
+            Self::ChangedMeanwhile { table, detail } => Report {
                 table: Some(table.clone()),
                 ..report(
                     "40001",
                     &format!("could not serialize access due to a concurrent change of table \"{}\"", table.table),
-                    "A constraint of it is newer than this transaction's snapshot.",
+                    detail,
                     "Run the transaction again.",
                 )
             },

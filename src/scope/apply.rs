@@ -33,7 +33,7 @@ pub fn lock(
         facts::unscoped_relatives(&family).into_iter().map(|table| (table, MILD)).collect();
     wanted.extend(family.iter().map(|table| (*table, STRONG)));
     if column.is_none_or(|column| !facts::keys_are_settled(&family, column).unwrap_or(false)) {
-        wanted.extend(touches(&facts::read(target, column)?).into_iter().map(|table| (table.to_u32(), STRONG)));
+        wanted.extend(touches(&facts::outline(target, column)?).into_iter().map(|table| (table.to_u32(), STRONG)));
     }
     let mut locked: BTreeMap<u32, u32> = BTreeMap::new();
     loop {

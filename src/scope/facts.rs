@@ -202,6 +202,13 @@ pub fn read(target: pg_sys::Oid, column: Option<&str>) -> Result<Tree, Error> {
     read_all(&family(target), column)
 }
 
+/// The same without a look at the rows, and so without a lock on the tables, which who locks them afterwards would have to
+/// wait for in others.
+pub fn outline(target: pg_sys::Oid, column: Option<&str>) -> Result<Tree, Error> {
+    require_owner(target)?;
+    read_tables(&family(target), column, false)
+}
+
 /// The tables of the family, the target first, then those next to it, as PostgreSQL locks them.
 pub fn family(target: pg_sys::Oid) -> Vec<u32> {
     let target = target.to_u32().to_string();
@@ -212,6 +219,10 @@ pub fn family(target: pg_sys::Oid) -> Vec<u32> {
 /// Reads as the superuser: the registry is nobody's to read, and row security must not hide rows from the question
 /// whether there are any. So only the owner may ask. Without a column: the one that each table is registered with.
 pub fn read_all(tables: &[u32], column: Option<&str>) -> Result<Tree, Error> {
+    read_tables(tables, column, true)
+}
+
+fn read_tables(tables: &[u32], column: Option<&str>, with_rows: bool) -> Result<Tree, Error> {
     tables.iter().try_for_each(|table| require_owner((*table).into()))?;
     let (oids, role) = (array(tables), views::current_role());
     let mut tree = as_superuser(|| {
@@ -222,7 +233,7 @@ pub fn read_all(tables: &[u32], column: Option<&str>) -> Result<Tree, Error> {
         members.iter_mut().for_each(|m| m.owned = true);
         let mut tree = Tree::new(members);
         // Others cannot be scoped, and a foreign table need not answer.
-        if tree.members().iter().all(|m| matches!(m.kind, 'r' | 'p')) {
+        if with_rows && tree.members().iter().all(|m| matches!(m.kind, 'r' | 'p')) {
             for root in tree.roots().collect::<Vec<_>>() {
                 let rows = rows(&tree.members()[root], tree.is_alone());
                 tree.found(root, rows);
@@ -286,10 +297,17 @@ fn catalogs(oids: &str, column: Option<&str>) -> Result<Vec<Facts>, Error> {
     if spi::has_own_snapshot()
         && let Some(table) = spi::query(MADE_SINCE, &[Some(oids)]).and_then(|oid| oid.parse::<u32>().ok())
     {
-        return Err(Error::MadeSince { table: table_name(table.into(), None) });
+        return Err(Error::ChangedMeanwhile {
+            table: table_name(table.into(), None),
+            detail: "A constraint of it is newer than this transaction's snapshot.",
+        });
     }
-    let json = spi::query_planned(FACTS, &[Some(oids), column]).unwrap_or_else(|| "[]".into());
-    serde_json::from_str(&json).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
+    let read = || {
+        let json = spi::query_planned(FACTS, &[Some(oids), column]).unwrap_or_else(|| "[]".into());
+        serde_json::from_str(&json)
+    };
+    // What somebody drops while the catalogs are read has no definition; when they are read again it is gone.
+    read().or_else(|_| read()).map_err(|e| Error::Internal { what: format!("facts of a table: {e}") })
 }
 
 /// As PostgreSQL writes an array.

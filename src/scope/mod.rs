@@ -110,26 +110,19 @@ fn obey(verb: &str, target: pg_sys::Oid, column: &str, options: &str) -> Result<
             }
             lock_and_enable(target, column, &options, keep)
         }
-        "repair" => {
-            let registered = registered(target)?;
-            lock_and_enable(target, &registered.column_name, &registered.options, keep)
-        }
-        "history" => {
-            let registered = registered(target)?;
-            let record = |tree: &Tree| History::of(tree.member(target), options).map(Some);
-            lock_and_enable(target, &registered.column_name, &registered.options, record)
-        }
+        "repair" => lock_and_renew(target, keep),
+        "history" => lock_and_renew(target, |tree| History::of(tree.member(target), options).map(Some)),
         "end history" => {
-            let registered = registered(target)?;
-            let end = |tree: &Tree| tree.history.as_ref().map(|_| None).ok_or_else(|| no_history(tree.root()));
-            lock_and_enable(target, &registered.column_name, &registered.options, end)
+            lock_and_renew(target, |tree| tree.history.as_ref().map(|_| None).ok_or_else(|| no_history(tree.root())))
         }
         "disable" if share::is_shared(target)? => share::unshare(target),
         "disable" => {
+            registered(target)?;
+            let tree = apply::lock(target, None, keys::touched_by_restoration)?;
             if registered(target)?.history.is_some() {
                 return Err(has_history(&facts::read_one(target, None)?));
             }
-            disable(&apply::lock(target, None, keys::touched_by_restoration)?)
+            disable(&tree)
         }
         "share" => share::share(target),
         "unshare" => share::unshare(target),
@@ -161,6 +154,25 @@ fn lock_and_enable(
     tree.history = history(&tree)?;
     let tree = &tree;
     enable(tree, options, |member, original| Some(Original { member: !tree.is_root(member), ..original }))
+}
+
+/// What the registry says, once more.
+fn lock_and_renew(
+    target: pg_sys::Oid,
+    history: impl FnOnce(&Tree) -> Result<Option<History>, Error>,
+) -> Result<Vec<Step>, Error> {
+    let before = registered(target)?;
+    lock_and_enable(target, &before.column_name, &before.options, |tree| {
+        // Others may have changed or ended it while we waited.
+        let now = registered(target)?;
+        if (&now.column_name, &now.options) != (&before.column_name, &before.options) {
+            return Err(Error::ChangedMeanwhile {
+                table: tree.member(target).table_name().into(),
+                detail: "Its scoping was changed while this waited for it.",
+            });
+        }
+        history(tree)
+    })
 }
 
 /// As they are.
@@ -242,7 +254,7 @@ pub fn forget_sources() {
 fn registered(target: pg_sys::Oid) -> Result<Registered, Error> {
     let facts = facts::read_one(target, None)?;
     let Some(registered) = facts.registered else { return Err(not_scoped(&facts)) };
-    refuse::not_the_top(&facts::read(target, Some(&registered.column_name))?, target.to_u32())?;
+    refuse::not_the_top(&facts::outline(target, Some(&registered.column_name))?, target.to_u32())?;
     Ok(registered)
 }
 

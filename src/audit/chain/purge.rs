@@ -8,7 +8,7 @@ use super::{list, seal, uuid_text, verify};
 use crate::audit::event::client_statement;
 use crate::audit::{immutable, partitions, writes::note_own};
 use crate::context;
-use crate::error::Error;
+use crate::error::{Error, TableName};
 use crate::settings::{self, REASON};
 use crate::spi::View;
 use crate::{pg, spi};
@@ -32,7 +32,7 @@ pub fn purge(before: &str) -> Result<i64, Error> {
     let (actor, reason) = (context::actor(), settings::text(&REASON));
     // What is not sealed would stay; what is sealed now has its anchor in the log before it goes.
     seal::seal()?;
-    Ok(pg::as_superuser(|| {
+    pg::as_superuser(|| {
         // What was found to be whole is what goes.
         let deleted = spi::with_one_snapshot(|| {
             connected(|| {
@@ -52,20 +52,26 @@ pub fn purge(before: &str) -> Result<i64, Error> {
                     Some(installations.as_str()),
                 ];
                 let done = immutable::lifted(|| pg::with_pinned_search_path(|| spi::query_within(PURGE, &args)));
-                let (deleted, recorded) = counts(&done.unwrap_or_default());
+                let (deleted, recorded, changed) = counts(&done.unwrap_or_default());
+                if changed > 0 {
+                    let table = TableName { schema: "orgscope".into(), table: "audit_log".into(), column: None };
+                    let detail = "What was to be purged was changed after it had been verified.";
+                    return Err(Error::ChangedMeanwhile { table: table.into(), detail });
+                }
                 note_own("lifecycle", recorded);
-                deleted
+                Ok(deleted)
             })
-        });
+        })?;
         partitions::drop_emptied(before);
-        deleted
-    }))
+        Ok(deleted)
+    })
 }
 
-/// Rows deleted, and records of it.
-fn counts(done: &str) -> (i64, u64) {
-    let (deleted, recorded) = done.split_once(' ').unwrap_or_default();
-    (deleted.parse().unwrap_or_default(), recorded.parse().unwrap_or_default())
+/// Rows deleted, records of it, and what should have gone and was changed meanwhile.
+fn counts(done: &str) -> (i64, u64, u64) {
+    let mut numbers = done.split(' ').map(|n| n.parse().unwrap_or_default());
+    let mut next = || numbers.next().unwrap_or_default();
+    (next() as i64, next(), next())
 }
 
 /// One for each chain. Reading all chains at once costs less than reading one after the other.

@@ -3,16 +3,24 @@
 WITH chain (chain, verdict, installation) AS (
     SELECT * FROM ROWS FROM (unnest($2::uuid[]), jsonb_array_elements($3::jsonb), unnest($9::bigint[])) c
 ), doomed AS (
-    SELECT s.*, c.verdict FROM chain c JOIN orgscope.audit_seal s ON s.chain = c.chain AND s.installation = c.installation
+    SELECT s.*, s.ctid AS place, c.verdict FROM chain c JOIN orgscope.audit_seal s ON s.chain = c.chain AND s.installation = c.installation
     WHERE s.number < COALESCE((SELECT min(k.number) FROM orgscope.audit_seal k
                                WHERE k.chain = c.chain AND k.installation = c.installation AND k.last_at >= $1::timestamptz), 9223372036854775807)
-), gone AS (
-    DELETE FROM orgscope.audit_log a USING (SELECT d.chain, d.installation, unnest(d.row_ids) AS id FROM doomed d) r
+), doomed_rows AS (
+    SELECT r.chain, r.installation, a.id, a.ctid AS place, a.tableoid AS partition
+    FROM (SELECT d.chain, d.installation, unnest(d.row_ids) AS id FROM doomed d) r
     -- The time spares the younger partitions.
-    WHERE a.id = r.id AND a.at < $1::timestamptz AND COALESCE(a.organization_id, '00000000-0000-0000-0000-000000000000') = r.chain
+    JOIN orgscope.audit_log a ON a.id = r.id AND a.at < $1::timestamptz
+        AND COALESCE(a.organization_id, '00000000-0000-0000-0000-000000000000') = r.chain
+), gone AS (
+    -- A row that somebody changes while this waits for him is at another place then, and stays.
+    DELETE FROM orgscope.audit_log a USING doomed_rows r
+    WHERE a.id = r.id AND a.at < $1::timestamptz AND a.ctid = r.place AND a.tableoid = r.partition
     RETURNING r.chain, r.installation
 ), gone_seals AS (
-    DELETE FROM orgscope.audit_seal s USING doomed d WHERE s.chain = d.chain AND s.installation = d.installation AND s.number = d.number
+    DELETE FROM orgscope.audit_seal s USING doomed d
+    WHERE s.chain = d.chain AND s.installation = d.installation AND s.number = d.number AND s.ctid = d.place
+    RETURNING true
 ), cut AS (
     SELECT DISTINCT ON (d.chain, d.installation) d.chain, d.installation, d.number, d.digest, d.first_sequence + d.row_count - 1 AS sequence, d.verdict,
            max(d.last_id) OVER (PARTITION BY d.chain, d.installation) AS last_id
@@ -46,4 +54,5 @@ WITH chain (chain, verdict, installation) AS (
         last_id = greatest(p.last_id, excluded.last_id), record_id = excluded.record_id,
         purged_at = CASE WHEN p.number = excluded.number THEN p.purged_at ELSE excluded.purged_at END
 )
-SELECT (SELECT count(*) FROM gone) || ' ' || (SELECT count(*) FROM record)
+SELECT (SELECT count(*) FROM gone) || ' ' || (SELECT count(*) FROM record) || ' '
+    || ((SELECT count(DISTINCT (partition, place)) FROM doomed_rows) - (SELECT count(*) FROM gone) + (SELECT count(*) FROM doomed) - (SELECT count(*) FROM gone_seals))

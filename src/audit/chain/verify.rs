@@ -7,7 +7,7 @@ use super::reader::{self, Read};
 use super::uuid_text;
 use crate::context::value;
 use crate::error::{Absent, Error};
-use crate::pg;
+use crate::{pg, spi};
 use pgrx::pg_sys;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ pub fn verify(org: Option<Organization>) -> Result<Vec<Value>, Error> {
             _ => {}
         }
     }
-    Ok(pg::as_superuser(|| connected(|| verdicts(org.as_ref()).into_values().collect())))
+    let verdicts = || connected(|| verdicts(org.as_ref()).into_values().collect());
+    Ok(pg::as_superuser(|| spi::with_one_snapshot(verdicts)))
 }
 
 fn reads_all() -> bool {

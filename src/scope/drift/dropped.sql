@@ -7,6 +7,6 @@ WHERE t.target = ANY ($1::oid[])
    OR EXISTS (
        SELECT FROM pg_event_trigger_dropped_objects() d
        WHERE d.classid = 'pg_class'::regclass AND (d.original OR d.normal) AND d.objsubid = 0
-             AND s.schema_name = d.schema_name AND s.table_name = d.object_name
+             AND t.target = d.objid
           OR d.original AND d.object_type IN ('policy', 'trigger', 'rule')
              AND s.schema_name = d.address_names[1] AND s.table_name = d.address_names[2])

@@ -5,7 +5,9 @@ WITH now AS (
     FROM orgscope.table_state t
     JOIN pg_class c ON c.oid = t.target
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE t.schema_name <> n.nspname OR t.table_name <> c.relname
+    WHERE (t.schema_name <> n.nspname OR t.table_name <> c.relname)
+      AND NOT EXISTS (SELECT FROM orgscope.table_state o
+                      WHERE o.schema_name = t.schema_name AND o.table_name = t.table_name AND o.target <> t.target)
     UNION ALL
     SELECT NULL, u.schema_name, u.table_name, n.nspname, c.relname
     FROM pg_event_trigger_ddl_commands() d

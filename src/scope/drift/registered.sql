@@ -29,6 +29,7 @@ JOIN pg_class c ON c.oid = touched.target
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_authid r ON r.oid = c.relowner
 JOIN (SELECT schema_name, table_name, column_name, 'scoped' AS kind, options FROM orgscope.scoped_table
-      UNION ALL SELECT schema_name, table_name, NULL, kind, NULL FROM orgscope.unscoped_table) s
+      UNION ALL SELECT schema_name, table_name, NULL, kind, NULL FROM orgscope.unscoped_table u
+      WHERE NOT EXISTS (SELECT FROM orgscope.scoped_table o WHERE o.schema_name = u.schema_name AND o.table_name = u.table_name)) s
   ON s.schema_name = n.nspname AND s.table_name = c.relname
 LEFT JOIN orgscope.table_state t ON t.target = c.oid

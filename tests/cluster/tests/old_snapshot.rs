@@ -156,3 +156,18 @@ fn a_purge_verifies_what_it_deletes() {
         assert_eq!(one(&mut admin, recorded), "changed", "{isolation}");
     }
 }
+
+/// What others have sealed and purged since is no tampering, and what they have changed is.
+#[test]
+fn a_chain_is_verified_as_it_is() {
+    let world = World::new("old_verify");
+    let mut admin = world.superuser();
+    let write = "UPDATE ticket SET title = 'x' WHERE id = 1";
+    const VERDICTS: &str = "SELECT DISTINCT verdict FROM orgscope.verify_audit(NULL)";
+    run(&mut admin, write);
+    let mut old = begun(world.superuser());
+    run(&mut admin, &format!("SELECT orgscope.seal_audit(); {write}"));
+    run(&mut old, "SELECT orgscope.seal_audit()");
+    assert_eq!(rows(&mut old, VERDICTS), ["ok"]);
+    run(&mut old, "COMMIT");
+}

@@ -193,3 +193,109 @@ fn history_follows_an_inheritance_tree_that_is_taken_apart() {
     let logged = "SELECT table_name FROM orgscope.change_log ORDER BY id";
     assert_eq!(rows(&mut world.superuser(), logged), ["s.r", "s.m", "s.r"]);
 }
+
+/// What is remembered of a table is remembered under the name that it has then.
+#[test]
+fn a_schema_is_renamed_beside_repair() {
+    let world = with_schema("races_repair");
+    let (mut owner, mut admin) = (world.owner(), world.superuser());
+    run(&mut owner, "SELECT orgscope.enable_org_scoping('s.note')");
+    run(&mut owner, "BEGIN; ALTER SCHEMA s RENAME TO s2");
+    // It finds nothing to do, or the name gone.
+    let state = beside(&world, &mut owner, world.owner(), "SELECT orgscope.repair_org_scoping('s.note')");
+    assert!(["00000", "3F000", "42P01"].contains(&&*state), "{state}");
+    run(&mut owner, "BEGIN; ALTER SCHEMA s2 RENAME TO s3");
+    let drop = "ALTER TABLE s2.note NO FORCE ROW LEVEL SECURITY";
+    assert_eq!(beside(&world, &mut owner, world.superuser(), drop), "00000");
+    let names = "SELECT schema_name, table_name FROM orgscope.table_state";
+    assert_eq!(rows(&mut admin, names), ["s3|note"]);
+    run(&mut admin, "DROP TABLE s3.note");
+    let dropped = "SELECT count(*) FROM orgscope.audit_log WHERE action = 'ddl' AND operation = 'DROP TABLE'";
+    assert_eq!(one(&mut admin, dropped), "1");
+}
+
+/// A name that somebody else takes at once.
+#[test]
+fn the_registry_follows_the_table_and_not_its_name() {
+    let world = with_schema("races_name_taken");
+    let (mut owner, mut admin) = (world.owner(), world.superuser());
+    run(&mut owner, "CREATE TABLE s.loose (id int)");
+    run(
+        &mut admin,
+        "SELECT orgscope.enable_org_scoping('s.note'); SELECT orgscope.exempt_table('s.loose', 'why');
+         CREATE FUNCTION same_name() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+             CREATE VIEW s.note AS SELECT 1; CREATE VIEW s.loose AS SELECT 1;
+         EXCEPTION WHEN duplicate_table THEN END $$;
+         CREATE FUNCTION same_name_too() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+             CREATE VIEW s.loose AS SELECT 1;
+         EXCEPTION WHEN duplicate_table THEN END $$;
+         CREATE EVENT TRIGGER a ON ddl_command_end WHEN tag IN ('ALTER TABLE') EXECUTE FUNCTION same_name();
+         CREATE EVENT TRIGGER b ON ddl_command_end WHEN tag IN ('ALTER TABLE') EXECUTE FUNCTION same_name_too()",
+    );
+    run(&mut admin, "ALTER EVENT TRIGGER a DISABLE; ALTER TABLE s.loose RENAME TO loose_2");
+    run(&mut admin, "ALTER EVENT TRIGGER b DISABLE; DROP VIEW s.loose; CREATE TABLE s.loose (id int)");
+    run(&mut admin, "ALTER EVENT TRIGGER a ENABLE; ALTER TABLE s.note RENAME TO note_2; ALTER EVENT TRIGGER a DISABLE");
+    assert_eq!(rows(&mut admin, SCOPED), ["s|note_2|t"]);
+    assert_eq!(rows(&mut admin, "SELECT table_name FROM orgscope.unscoped_tables"), ["loose_2"]);
+    refused(&mut owner, "OS006", "ALTER TABLE s.note_2 DISABLE ROW LEVEL SECURITY");
+}
+
+/// Callers of one kind wait for each other, without a deadlock, and go by what is there when they have waited.
+#[test]
+fn calls_for_one_table_wait_for_each_other() {
+    let world = with_schema("races_calls");
+    let mut owner = world.owner();
+    run(&mut owner, "SELECT orgscope.enable_org_scoping('s.note')");
+    for call in ["SELECT orgscope.repair_org_scoping('s.note')", "SELECT orgscope.enable_change_history('s.note')"] {
+        let clients: Vec<Client> = (0..4).map(|_| world.owner()).collect();
+        let calls = clients
+            .into_iter()
+            .map(|mut client| std::thread::spawn(move || (0..4).map(|_| state(&mut client, call)).collect::<Vec<_>>()));
+        let calls: Vec<_> = calls.collect();
+        for states in calls {
+            assert_eq!(states.join().unwrap(), ["00000"; 4], "{call}");
+        }
+    }
+    run(&mut owner, "SELECT orgscope.disable_change_history('s.note')");
+    for call in ["SELECT orgscope.repair_org_scoping('s.note')", "SELECT orgscope.enable_change_history('s.note')"] {
+        run(&mut owner, "SELECT orgscope.enable_org_scoping('s.note')");
+        run(&mut owner, "BEGIN; SELECT orgscope.disable_org_scoping('s.note')");
+        assert_eq!(beside(&world, &mut owner, world.owner(), call), "OS005", "{call}");
+    }
+}
+
+/// The purge has verified a row, and waits for who changes it.
+#[test]
+fn what_is_changed_while_it_is_purged_stays() {
+    let tampering = [
+        "UPDATE orgscope.audit_log SET reason = 'x' WHERE id = $id",
+        "DELETE FROM orgscope.audit_log WHERE id = $id",
+        "UPDATE orgscope.audit_seal SET sealed_at = now() WHERE left(chain::text, 1) = 'a'",
+    ];
+    let world = with_schema("races_purge");
+    let mut admin = world.superuser();
+    run(&mut admin, "SELECT orgscope.enable_org_scoping('s.note')");
+    for (i, tamper) in tampering.iter().enumerate() {
+        run(&mut admin, &format!("INSERT INTO s.note VALUES ({i}, '{A}')"));
+        run(&mut admin, "SELECT orgscope.seal_audit()");
+        let id = one(&mut admin, "SELECT max(id) FROM orgscope.audit_log WHERE action = 'bypass_write'");
+        let mut tamperer = world.superuser();
+        run(&mut tamperer, "SET session_replication_role = replica");
+        run(
+            &mut admin,
+            "ALTER TABLE orgscope.audit_log DISABLE TRIGGER USER; ALTER TABLE orgscope.audit_seal DISABLE TRIGGER USER",
+        );
+        run(&mut tamperer, &format!("BEGIN; {}", tamper.replace("$id", &id)));
+        let purge = "SELECT orgscope.purge_audit_log('infinity')";
+        assert_eq!(beside(&world, &mut tamperer, world.superuser(), purge), "40001", "{tamper}");
+        let verdict = "SELECT verdict FROM orgscope.verify_audit(NULL) WHERE left(organization_id::text, 1) = 'a'";
+        assert_ne!(one(&mut admin, verdict), "ok", "{tamper}");
+        run(
+            &mut admin,
+            "ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_immutable;
+             ALTER TABLE orgscope.audit_log ENABLE ALWAYS TRIGGER audit_numbered;
+             ALTER TABLE orgscope.audit_seal ENABLE ALWAYS TRIGGER audit_immutable",
+        );
+        run(&mut admin, purge);
+    }
+}
