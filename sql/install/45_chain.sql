@@ -12,6 +12,14 @@ COMMENT ON COLUMN orgscope.audit_installation.one IS 'true: there is one row';
 INSERT INTO orgscope.audit_installation (first_id)
     SELECT seqstart FROM pg_catalog.pg_sequence WHERE seqrelid = 'orgscope.audit_log_id_seq'::regclass;
 
+-- Dumped: an installation of which nothing was sealed yet is known by this alone, and a restore may bring its rows.
+CREATE TABLE orgscope.audit_beginning (
+    installation bigint PRIMARY KEY
+);
+COMMENT ON TABLE orgscope.audit_beginning IS 'every installation whose audit rows may be here: this one, and those of restored dumps; append-only (OS008)';
+COMMENT ON COLUMN orgscope.audit_beginning.installation IS 'its first id, as in orgscope.audit_seal';
+INSERT INTO orgscope.audit_beginning (installation) SELECT first_id FROM orgscope.audit_installation;
+
 CREATE TABLE orgscope.audit_seal (
     chain          uuid        NOT NULL,
     installation   bigint      NOT NULL,
@@ -98,6 +106,9 @@ ALTER TABLE orgscope.audit_checkpoint ENABLE ALWAYS TRIGGER audit_immutable;
 CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_installation
     FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
 ALTER TABLE orgscope.audit_installation ENABLE ALWAYS TRIGGER audit_immutable;
+CREATE TRIGGER audit_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON orgscope.audit_beginning
+    FOR EACH STATEMENT EXECUTE FUNCTION orgscope.audit_immutable();
+ALTER TABLE orgscope.audit_beginning ENABLE ALWAYS TRIGGER audit_immutable;
 
 ALTER TABLE orgscope.audit_seal ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_audit_seal ON orgscope.audit_seal FOR SELECT USING (chain = orgscope.current_org());
@@ -147,6 +158,7 @@ CREATE FUNCTION orgscope.purge_audit_log(before timestamptz) RETURNS bigint
 COMMENT ON FUNCTION orgscope.purge_audit_log(timestamptz) IS
     'delete audit rows from before that time, by whole seals; what is left verifies, and an audit row (lifecycle, PURGE) records it for each organization. Returns how many rows. For superusers';
 
+SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_beginning', '');
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_seal', '');
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_checkpoint', '');
 SELECT pg_catalog.pg_extension_config_dump('orgscope.audit_gap', '');

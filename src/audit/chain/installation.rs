@@ -15,8 +15,10 @@ pub struct Installation {
 }
 
 const OWN: &str = "SELECT q.first_id, \
-     COALESCE((SELECT pg_catalog.min(s.installation) OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM orgscope.audit_seal s \
-               WHERE s.installation OPERATOR(pg_catalog.>) q.first_id), 9223372036854775807), \
+     COALESCE(LEAST( \
+         (SELECT pg_catalog.min(s.installation) FROM orgscope.audit_seal s WHERE s.installation OPERATOR(pg_catalog.>) q.first_id), \
+         (SELECT pg_catalog.min(b.installation) FROM orgscope.audit_beginning b WHERE b.installation OPERATOR(pg_catalog.>) q.first_id)) \
+         OPERATOR(pg_catalog.-) 1::pg_catalog.int8, 9223372036854775807), \
      COALESCE(GREATEST( \
          (SELECT pg_catalog.max(s.last_id) FROM orgscope.audit_seal s WHERE s.installation OPERATOR(pg_catalog.=) q.first_id), \
          (SELECT pg_catalog.max(c.last_id) FROM orgscope.audit_checkpoint c WHERE c.installation OPERATOR(pg_catalog.=) q.first_id)), \
@@ -33,7 +35,8 @@ impl Installation {
     }
 }
 
-/// All installations whose ids are here, ascending, each with the last id that was looked at for sealing; and the ids
+/// All installations whose ids may be here, ascending, each with the last id that was looked at for sealing (of one that has
+/// sealed nothing the one before its first); and the ids
 /// below that which a transaction may still bring, or may have brought after its dump was made.
 pub struct Known {
     tops: Vec<(i64, i64)>,
@@ -43,6 +46,7 @@ pub struct Known {
 const TOPS: &str = "SELECT t.installation, pg_catalog.max(t.last_id) FROM (\
      SELECT s.installation, s.last_id FROM orgscope.audit_seal s \
      UNION ALL SELECT c.installation, c.last_id FROM orgscope.audit_checkpoint c \
+     UNION ALL SELECT b.installation, b.installation OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM orgscope.audit_beginning b \
      UNION ALL SELECT q.first_id, q.first_id OPERATOR(pg_catalog.-) 1::pg_catalog.int8 FROM orgscope.audit_installation q) t \
      GROUP BY t.installation ORDER BY t.installation";
 
@@ -63,7 +67,7 @@ impl Known {
         self.tops.get(after.saturating_sub(1)).map_or(0, |(first, _)| *first)
     }
 
-    /// Behind the last id that its installation has looked at, or in a gap.
+    /// Behind the last id that its installation has looked at, or in a gap. Never before the first installation that is known.
     pub fn may_be_unsealed(&self, id: i64) -> bool {
         let after = self.tops.partition_point(|(first, _)| *first <= id);
         after > 0 && id > self.tops[after - 1].1 || gaps::contain(&self.gaps, id)

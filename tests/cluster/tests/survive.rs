@@ -128,6 +128,177 @@ fn data_only_restores_are_on_record() {
     assert_eq!(rows(&mut admin, &record), ["public.comment|INSERT|5", "public.ticket|INSERT|5"]);
 }
 
+/// The statement with these words that the documentation recommends.
+fn documented(words: &str) -> &'static str {
+    let blocks =
+        include_str!("../../../docs/scoping.md").split("```sql\n").skip(1).filter_map(|b| b.split("\n```").next());
+    let lines = include_str!("../../../README.md").split('`');
+    blocks.chain(lines).find(|sql| sql.contains(words)).unwrap()
+}
+
+/// Of every kind: partitions, change history, a shared table.
+const MORE: &str = "
+    CREATE TABLE event (id int, at date, organization_id uuid, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE event_2025 PARTITION OF event FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+    CREATE TABLE country (code text PRIMARY KEY);
+    GRANT SELECT, INSERT ON event, country TO app;
+    INSERT INTO event VALUES (1, '2025-05-05', 'aaaaaaaa-0000-7000-8000-000000000001');
+    SELECT orgscope.enable_org_scoping('event');
+    SELECT orgscope.share_table('country');
+    SELECT orgscope.enable_change_history('ticket');
+    SELECT orgscope.enable_change_history('event')";
+
+fn whole_dump(world: &World) -> std::path::PathBuf {
+    run(&mut world.owner(), MORE);
+    let file = world.cluster().scratch_directory(&format!("whole_{}", world.name())).unwrap().join("dump");
+    output(world.cluster().command("pg_dump").args(["-Fc", "-d", world.name(), "-f"]).arg(&file));
+    file
+}
+
+const KNOWN: &str =
+    "SELECT target::text FROM orgscope.scoped_tables UNION ALL SELECT target || ' history' FROM orgscope.history_tables
+    UNION ALL SELECT target || ' ' || kind FROM orgscope.unscoped_tables ORDER BY 1";
+const ALL: [&str; 8] = [
+    "comment",
+    "country shared",
+    "event",
+    "event history",
+    "event_2025",
+    "event_2025 history",
+    "ticket",
+    "ticket history",
+];
+
+#[test]
+fn one_schema_is_restored_with_the_registry() {
+    let world = World::new("one_schema");
+    let file = whole_dump(&world);
+    let mut admin = world.beside("one_schema_restored").superuser();
+    run(&mut admin, "CREATE EXTENSION orgscope");
+    let steps: [&[&str]; 3] = [
+        &["-n", "public", "--section=pre-data"],
+        &["-a", "-n", "orgscope", "-t", "organization", "-t", "scoped_table", "-t", "unscoped_table"],
+        &["-n", "public", "--section=data", "--section=post-data"],
+    ];
+    for step in steps {
+        output(world.cluster().command("pg_restore").args(["-e", "-d", "one_schema_restored"]).args(step).arg(&file));
+    }
+    assert_eq!(rows(&mut admin, KNOWN), ALL);
+    assert_eq!(rows(&mut admin, documented("AS target\nFROM pg_trigger")), [""; 0]);
+    assert_eq!(rows(&mut admin, documented("s.target, r.*")), [""; 0]);
+    let mut owner = world.cluster().connect("owner", "one_schema_restored").unwrap();
+    refused(&mut owner, "OS006", "ALTER TABLE ticket NO FORCE ROW LEVEL SECURITY");
+    run(&mut admin, "UPDATE ticket SET title = 'x' WHERE id = 1");
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.change_log"), "1");
+}
+
+/// Without the registry the tables are held by what they have, and nobody knows of them.
+#[test]
+fn a_schema_without_the_registry_is_found_and_known_again() {
+    let world = World::new("schema_only");
+    whole_dump(&world);
+    let find = documented("AS target\nFROM pg_trigger");
+    assert_eq!(rows(&mut world.superuser(), find), [""; 0]);
+    let dump = |options: &[&str]| output(world.cluster().command("pg_dump").args(["-d", "schema_only"]).args(options));
+    let registry = ["-a", "-t", "orgscope.scoped_table", "-t", "orgscope.unscoped_table"];
+    for (name, parts) in [
+        ("known_by_dump", &[&["-s", "--section=pre-data"][..], &registry, &["-s", "--section=post-data"]][..]),
+        ("known_by_calls", &[&["-s"]]),
+    ] {
+        let mut admin = world.beside(name).superuser();
+        let script: Vec<String> = parts.iter().map(|options| dump(options)).collect();
+        restore(&world, name, &script.concat());
+        let connect = |user: &str| world.cluster().connect(user, name).unwrap();
+        let mut owner = connect("owner");
+        refused(&mut connect("app"), "OS001", "SELECT * FROM ticket");
+        if name == "known_by_calls" {
+            assert_eq!(rows(&mut admin, KNOWN), [""; 0]);
+            assert_eq!(sorted(rows(&mut admin, find)), ["comment", "country", "event", "event_2025", "ticket"]);
+            run(&mut owner, "BEGIN; ALTER TABLE ticket NO FORCE ROW LEVEL SECURITY; ROLLBACK");
+            run(
+                &mut owner,
+                "CREATE TABLE event_2026 PARTITION OF event FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
+            );
+            assert!(rows(&mut admin, find).contains(&"event_2026".into()));
+            run(
+                &mut owner,
+                "SELECT orgscope.enable_org_scoping(t, options => '{\"on_delete\": \"cascade\"}')
+                 FROM (VALUES ('ticket'::regclass), ('comment'), ('event')) v (t);
+                 SELECT orgscope.share_table('country');
+                 SELECT orgscope.enable_change_history(t) FROM (VALUES ('ticket'::regclass), ('event')) v (t)",
+            );
+            let protected = "SELECT protected FROM orgscope.scoped_tables WHERE target = 'event_2026'::regclass";
+            assert_eq!(one(&mut admin, protected), "t");
+            run(&mut admin, "DROP TABLE event_2026");
+        }
+        assert_eq!(rows(&mut admin, KNOWN), ALL, "{name}");
+        assert_eq!(rows(&mut admin, find), [""; 0], "{name}");
+        for table in ["ticket", "comment", "event", "event_2025"] {
+            refused(&mut owner, "OS006", &format!("ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY"));
+        }
+        refused(&mut owner, "OS006", "DROP TRIGGER orgscope_shared ON country");
+    }
+}
+
+fn sorted(mut rows: Vec<String>) -> Vec<String> {
+    rows.sort();
+    rows
+}
+
+/// Without policies and triggers, which `new_tables` makes up for.
+#[test]
+fn one_table_is_restored_scoped_or_not_at_all() {
+    let world = World::new("one_table");
+    let file = world.cluster().scratch_directory("one_table").unwrap().join("dump");
+    output(world.cluster().command("pg_dump").args(["-Fc", "-d", "one_table", "-f"]).arg(&file));
+    let before = all_tickets(&world);
+    let mut admin = world.superuser();
+    let restored = |mode: &str| {
+        let mut restore = world.cluster().command("pg_restore");
+        restore.env("PGOPTIONS", format!("-c orgscope.new_tables={mode}"));
+        restore.args(["-e", "-d", "one_table", "-t", "ticket"]).arg(&file).output().unwrap().status.success()
+    };
+    for mode in ["ignore", "scope"] {
+        run(&mut admin, "DROP TABLE ticket CASCADE");
+        assert!(restored(mode));
+        let mut app = world.app();
+        if mode == "ignore" {
+            assert_eq!(one(&mut app, "SELECT count(*) FROM ticket"), "5", "of all organizations");
+        } else {
+            refused(&mut app, "OS001", "SELECT * FROM ticket");
+        }
+    }
+    assert_eq!(all_tickets(&world), before);
+    assert_eq!(rows_under(&mut world.app(), A, "SELECT id FROM ticket ORDER BY id"), ["1", "2"]);
+    assert_eq!(rows(&mut admin, documented("s.target, r.*")), [""; 0]);
+    run(&mut admin, "DROP TABLE ticket CASCADE");
+    assert!(!restored("reject"));
+    assert_eq!(one(&mut admin, "SELECT to_regclass('ticket')"), "-");
+}
+
+#[test]
+fn triggers_fire_always_again_after_a_load_without_them() {
+    let world = World::new("loaded");
+    let file = whole_dump(&world);
+    let mut admin = world.beside("loaded_again").superuser();
+    for step in [&["-e", "-s"][..], &["-e", "-a", "--disable-triggers"]] {
+        output(world.cluster().command("pg_restore").args(["-d", "loaded_again"]).args(step).arg(&file));
+    }
+    // Also those that the next month's partitions get, if the writer is at it.
+    let triggers = "SELECT t.tgrelid::regclass, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+        WHERE p.pronamespace = 'orgscope'::regnamespace AND t.tgrelid::regclass::text !~ '_20[0-9][0-9]_[01][0-9]$' ORDER BY t.tgrelid::regclass::text, 2";
+    let fresh = rows(&mut world.superuser(), triggers);
+    let ordinary = |rows: &[String]| rows.iter().filter(|t| t.ends_with("|O")).count();
+    assert_eq!(ordinary(&fresh), 4);
+    assert!(ordinary(&rows(&mut admin, triggers)) > 30);
+    run(&mut admin, documented("ENABLE ALWAYS TRIGGER"));
+    run(&mut admin, documented("s.target, r.*"));
+    assert_eq!(rows(&mut admin, triggers), fresh);
+    let left = "SELECT t.tgrelid::regclass FROM pg_trigger t WHERE t.tgfoid = 'orgscope.audit_immutable'::regproc AND t.tgenabled <> 'A'";
+    assert_eq!(rows(&mut admin, left), [""; 0]);
+    assert_eq!(rows(&mut admin, documented("s.target, r.*")), [""; 0]);
+}
+
 #[test]
 fn the_extension_cannot_be_dropped_from_under_scoped_tables() {
     let world = World::new("drops");

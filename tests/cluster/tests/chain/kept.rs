@@ -92,6 +92,45 @@ fn dump_and_restore_keep_chains() {
     }
 }
 
+/// A dump of the first second, or of a server without a writer: its rows count as unsealed, also after a second restore by
+/// way of a database that has seals of its own.
+#[test]
+fn a_dump_in_which_nothing_was_sealed_verifies() {
+    let world = world("never_sealed");
+    let mut admin = world.superuser();
+    let add = format!(
+        "INSERT INTO orgscope.audit_log (organization_id, action) VALUES ('{A}', 'denied'), (NULL, 'denied'), ('{A}', 'denied')"
+    );
+    run(&mut admin, &add);
+    assert_eq!(one(&mut admin, "SELECT count(*) FROM orgscope.audit_seal"), "0");
+    let unsealed = "SELECT left(organization_id::text, 1), verdict, rows, unsealed FROM orgscope.verify_audit(NULL)";
+    let mut source = "never_sealed";
+    for (name, expected, sealed) in [
+        ("never_sealed_once", ["-|ok|0|1", "a|ok|0|2"], ["-|ok|1|1", "a|ok|2|2"]),
+        ("never_sealed_twice", ["-|ok|1|1", "a|ok|2|2"], ["-|ok|2|1", "a|ok|4|2"]),
+    ] {
+        let file = world.cluster().scratch_directory(name).unwrap().join("dump");
+        output(world.cluster().command("pg_dump").args(["-Fc", "-d", source, "-f"]).arg(&file));
+        world.cluster().create_database(name).unwrap();
+        output(world.cluster().command("pg_restore").args(["-e", "-d", name]).arg(&file));
+        let mut client = world.cluster().connect("postgres", name).unwrap();
+        assert_eq!(rows(&mut client, unsealed), expected, "{name}");
+        run(&mut client, &add);
+        assert_eq!(seal(&mut client), "3");
+        assert_eq!(rows(&mut client, unsealed), sealed, "{name}");
+        // From before any installation whose rows may be here.
+        run(
+            &mut client,
+            &format!(
+                "BEGIN; INSERT INTO orgscope.audit_log (id, organization_id, action) OVERRIDING SYSTEM VALUE VALUES (nth(-3), '{B}', 'x')"
+            ),
+        );
+        assert_eq!(verdicts(&mut client)[2], "b|added|-3|-|-", "{name}");
+        run(&mut client, "ROLLBACK");
+        source = name;
+    }
+}
+
 /// The writer of the new database does not wait until a restore is over, which nobody can tell it.
 #[test]
 fn a_restore_meets_an_installation_at_work() {

@@ -156,13 +156,15 @@ fn a_tenant_verifies_its_own_chain_alone() {
     for hidden in ["salt", "row_digests", "row_ids"] {
         refused_under(&mut app, A, "42501", &format!("SELECT {hidden} FROM orgscope.audit_seal"));
     }
-    refused_under(&mut app, A, "42501", "SELECT * FROM orgscope.audit_gap");
+    for table in ["audit_gap", "audit_beginning"] {
+        refused_under(&mut app, A, "42501", &format!("SELECT * FROM orgscope.{table}"));
+    }
     for call in ["seal_audit()", "purge_audit_log(now())"] {
         for user in ["app", "owner", "dba"] {
             refused(&mut world.connect(user), "42501", &format!("SELECT orgscope.{call}"));
         }
     }
-    for table in ["audit_seal", "audit_checkpoint", "audit_installation"] {
+    for table in ["audit_seal", "audit_checkpoint", "audit_installation", "audit_beginning"] {
         refused(&mut world.superuser(), "OS008", &format!("DELETE FROM orgscope.{table}"));
         refused(&mut world.superuser(), "OS008", &format!("TRUNCATE orgscope.{table}"));
     }
