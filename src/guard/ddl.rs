@@ -72,6 +72,11 @@ pub unsafe fn checks_foreign_keys(node: *mut pg_sys::Node) -> bool {
                     pg_sys::AlterTableType::AT_ValidateConstraint | pg_sys::AlterTableType::AT_AlterConstraint => true,
                     // The parent's keys.
                     pg_sys::AlterTableType::AT_AttachPartition => true,
+                    // The keys of the column, on either side, are made anew and checked.
+                    pg_sys::AlterTableType::AT_AlterColumnType => true,
+                    // The same for a generated column.
+                    #[cfg(any(feature = "pg17", feature = "pg18"))]
+                    pg_sys::AlterTableType::AT_SetExpression => true,
                     // Whether a key refers to the partition's rows. CONCURRENTLY goes over several transactions, which a
                     // suspended FORCE must not.
                     pg_sys::AlterTableType::AT_DetachPartition => {

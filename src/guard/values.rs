@@ -2,14 +2,18 @@
 //! out for whom row security holds, and does not know that we have suspended FORCE for the check.
 
 use crate::guard::ddl::table_of;
-use crate::guard::row_security_bypassed;
-use crate::pg::{raw, sqlstate};
+use crate::pg::{raw, sqlstate, with_pinned_search_path};
+use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::c_void;
 
-/// Whether row security holds the current user in the table that the statement names. Asked before FORCE is suspended.
+/// Whether row security holds the current user in a table whose rows the statement may check. Asked before FORCE is
+/// suspended.
 pub fn are_hidden(statement: &pg_sys::AlterTableStmt) -> bool {
-    table_of(statement.relation).is_some_and(|table| !row_security_bypassed(table))
+    table_of(statement.relation).is_some_and(|table| {
+        let table = table.to_u32().to_string();
+        with_pinned_search_path(|| spi::query_planned(include_str!("checked.sql"), &[Some(&table)])).is_some()
+    })
 }
 
 /// Runs `f` so that a violated foreign key tells no values. Plain frame.

@@ -1,8 +1,8 @@
 //! What a table lacks, in words that do not change when it or a column is renamed.
 
 use super::{Kind, Touched};
-use crate::scope::Step;
 use crate::scope::tree::Tree;
+use crate::scope::{Step, plan};
 
 /// Not refused, only warned of: a migration may want it, and it was the team's choice.
 const UNIQUE: &str = "uniqueness per organization of ";
@@ -44,6 +44,9 @@ impl Missing {
             labels.extend(table.rules.iter().map(|rule| format!("{RULE}\"{rule}\"")));
             labels.extend(table.plain_keys.iter().map(|key| format!("{KEY}{key}")));
             labels.extend(table.owner.iter().map(|_| OWNER.to_owned()));
+            // A restore brings them by the table above, at first without ALWAYS: until then they are missing.
+            let awaited = if table.settled { Vec::new() } else { plan::lacking_clones(tree.root()) };
+            labels.extend(awaited.iter().map(|name| format!("trigger {name}")));
         }
         labels.extend(table.children.iter().map(|child| format!("{CHILD}\"{child}\"")));
         labels.sort();

@@ -254,8 +254,8 @@ pub fn settle(oids: &[u32]) -> Result<(), Error> {
     let trees = inspect(&mut tables)?;
     for mut table in tables {
         let tree = trees.get(&table.oid);
-        let missing = Missing::of(&table, tree);
         table.settled = true;
+        let missing = Missing::of(&table, tree);
         if let (false, Some(tree)) = (missing.is_complete(), tree) {
             return Err(Error::Drift {
                 table: table_name(table.oid.into(), None),

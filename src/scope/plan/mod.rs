@@ -22,6 +22,7 @@ use std::collections::HashSet;
 pub use column::DEFAULT;
 pub use low::{is_prepared, low, prepared};
 pub use notes::notes;
+pub use protect::lacking_clones;
 pub use unique::{becomes_scoped, scoped_definition};
 
 pub const EXCLUSIVE: &str = "ACCESS EXCLUSIVE";

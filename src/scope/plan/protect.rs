@@ -2,7 +2,7 @@
 
 use super::{EXCLUSIVE, Plan, SHARE_ROW_EXCLUSIVE};
 use crate::policy::{BASE, FLOOR, GUARDS, Guard, HISTORY, Policy, observing_predicate, predicate};
-use crate::scope::facts;
+use crate::scope::facts::{self, Facts};
 
 impl Plan<'_> {
     pub(super) fn row_security(&mut self) {
@@ -91,4 +91,11 @@ impl Plan<'_> {
             self.alter("guard", SHARE_ROW_EXCLUSIVE, &change, "it fires whatever session_replication_role says");
         }
     }
+}
+
+/// The guards that a partition is to have from the table above it and has not: no step of its own can make them.
+pub fn lacking_clones(facts: &Facts) -> Vec<String> {
+    let is_there = |guard: &Guard| facts.triggers.iter().any(|t| t.clone && t.name == guard.name);
+    let lacking = GUARDS.iter().filter(|guard| facts.partition && guard.is_row() && !is_there(guard));
+    lacking.map(Guard::quoted_name).collect()
 }

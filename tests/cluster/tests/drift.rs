@@ -241,6 +241,58 @@ fn a_restore_is_no_drift_and_ends_under_watch() {
     }
 }
 
+/// A trigger made on the parent of partitions is theirs as well, at first without what is said of it later.
+#[test]
+fn nor_is_one_of_a_partitioned_table() {
+    let world = World::without_tables("drift_parts");
+    run(
+        &mut world.owner(),
+        &format!(
+            "CREATE TABLE event (id int, year int, organization_id uuid) PARTITION BY RANGE (year);
+             CREATE TABLE event_2024 PARTITION OF event FOR VALUES FROM (2024) TO (2025);
+             CREATE TABLE event_2025 PARTITION OF event FOR VALUES FROM (2025) TO (2026);
+             INSERT INTO event VALUES (1, 2024, '{A}'), (2, 2025, '{B}');
+             SELECT orgscope.enable_org_scoping('public.event')"
+        ),
+    );
+    let triggers = "SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger
+                    WHERE tgrelid IN (SELECT relid FROM pg_partition_tree('event')) AND NOT tgisinternal ORDER BY 1, 2";
+    let before = rows(&mut world.superuser(), triggers);
+    let directory = world.cluster().scratch_directory("drift_parts").unwrap();
+    let (file, list) = (directory.join("dump"), directory.join("list"));
+    output(world.cluster().command("pg_dump").args(["-d", "drift_parts", "-Fc", "-f"]).arg(&file));
+    let entries = output(world.cluster().command("pg_restore").arg("-l").arg(&file));
+    let (mut triggers_last, rest): (Vec<_>, Vec<_>) = entries.lines().partition(|entry| entry.contains(" TRIGGER "));
+    triggers_last.splice(0..0, rest);
+    for (database, user, list_of) in [
+        ("drift_parts_restored", "postgres", &*entries),
+        ("drift_parts_by_owner", "owner", &*entries),
+        ("drift_parts_in_another_order", "owner", &triggers_last.join("\n")),
+    ] {
+        world.cluster().create_database(database).unwrap();
+        let mut restored = world.cluster().connect("postgres", database).unwrap();
+        run(&mut restored, "CREATE EXTENSION orgscope; GRANT CREATE ON SCHEMA public TO owner");
+        std::fs::write(&list, list_of).unwrap();
+        for (user, arguments) in [("postgres", ["-a", "-n", "orgscope"]), (user, ["--no-owner", "-n", "public"])] {
+            let mut restore = world.cluster().command("pg_restore");
+            output(restore.args(["-d", database, "-U", user, "-e"]).args(arguments).arg("-L").arg(&list).arg(&file));
+        }
+        let recorded = "SELECT operation, table_name, detail FROM orgscope.audit_log WHERE detail ? 'missing'";
+        assert_eq!(rows(&mut restored, recorded), [""; 0], "{database}");
+        assert_eq!(rows(&mut restored, triggers), before);
+        assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.scoped_tables WHERE protected"), "3");
+        assert_eq!(one(&mut restored, "SELECT count(*) FROM orgscope.table_state WHERE settled"), "3");
+        run(&mut restored, "ALTER TABLE event OWNER TO owner; ALTER TABLE event_2024 OWNER TO owner");
+        let mut owner = world.cluster().connect("owner", database).unwrap();
+        for table in ["event", "event_2024"] {
+            for command in ["DISABLE TRIGGER USER", "ENABLE TRIGGER orgscope_last_word", "NO FORCE ROW LEVEL SECURITY"]
+            {
+                refused(&mut owner, "OS006", &format!("ALTER TABLE {table} {command}"));
+            }
+        }
+    }
+}
+
 /// A policy that says the wrong thing does not open the table: the library adds the floor by itself.
 #[test]
 fn the_floor_stays_without_its_policy() {

@@ -179,6 +179,28 @@ fn a_new_foreign_key_names_no_row_that_breaks_it() {
     }
 }
 
+/// Nor does the check of one whose column gets another type, also where the statement names a table without row security.
+#[test]
+fn nor_does_a_foreign_key_that_is_made_anew() {
+    let world = by_hand("leaks_retyped_key");
+    let (mut owner, mut admin) = (world.owner(), world.superuser());
+    run(
+        &mut owner,
+        "CREATE TABLE word (title text PRIMARY KEY); INSERT INTO word SELECT DISTINCT title FROM paper;
+         ALTER TABLE paper ADD FOREIGN KEY (title) REFERENCES word",
+    );
+    let statements = ["word", "paper"].map(|table| {
+        format!("ALTER TABLE {table} ALTER title TYPE varchar(9) USING replace(title, 'secret', 'secret2')")
+    });
+    let detail = |client: &mut Client, sql: &str| refused(client, "23503", sql).detail().unwrap_or_default().to_owned();
+    assert!(statements.iter().all(|sql| detail(&mut owner, sql).contains("(secret")), "without row security");
+    run(&mut owner, SCOPE);
+    for sql in &statements {
+        assert_eq!(detail(&mut owner, sql), "A row breaks the key.", "{sql}");
+        assert!(detail(&mut admin, sql).contains("(secret"), "{sql}: for whom it holds nothing");
+    }
+}
+
 /// DDL evaluates expressions of the owner's over all rows: nothing keeps those values from the owner.
 #[test]
 fn the_owner_reads_all_rows_with_an_expression_in_ddl() {
