@@ -65,7 +65,9 @@ SELECT jsonb_agg(jsonb_build_object(
                                THEN made.by || substr(pg_get_indexdef(x.indexrelid), length(made.by || 'ONLY ') + 1)
                                ELSE pg_get_indexdef(x.indexrelid) END,
             'prefix', format('CREATE UNIQUE INDEX %I ON %I.%I USING %s (', i.relname, n.nspname, c.relname, am.amname),
-            'unique', x.indisunique,
+            -- What a failed CREATE UNIQUE INDEX CONCURRENTLY leaves behind is not. That of a partitioned table is not valid as long as
+            -- a partition lacks its own.
+            'unique', x.indisunique AND (x.indisvalid OR i.relkind = 'I'),
             'primary', x.indisprimary,
             'usable', x.indisvalid AND x.indpred IS NULL AND am.amname = 'btree',
             'only', x.indnatts = 1 AND x.indexprs IS NULL,

@@ -140,3 +140,27 @@ fn exclusion_constraints_become_scoped_with_btree_gist() {
     run(&mut owner, &disable("booking"));
     assert_same(&before, &dump(&world), "");
 }
+
+/// What a failed CREATE UNIQUE INDEX CONCURRENTLY leaves behind keeps nothing unique, and rows may be in its way.
+#[test]
+fn an_invalid_index_is_left_alone() {
+    let world = World::new("keys_invalid");
+    let mut owner = world.owner();
+    run(&mut world.superuser(), "UPDATE ticket SET title = 'same'");
+    refused(&mut owner, "23505", "CREATE UNIQUE INDEX CONCURRENTLY left_behind ON ticket (title)");
+    assert_eq!(rows(&mut owner, "SELECT sql FROM orgscope.repair_org_scoping('public.ticket')"), [""; 0]);
+    run(
+        &mut owner,
+        "SELECT orgscope.enable_change_history('ticket'); SELECT orgscope.disable_change_history('ticket')",
+    );
+    assert_eq!(notes(&mut owner, "ticket", r#"{"unique": "keep"}"#).iter().filter(|n| n.contains("left_")).count(), 0);
+    run(&mut owner, &format!("{}; {}", disable("ticket"), enable("ticket", r#"{"on_delete": "cascade"}"#)));
+    let valid =
+        "SELECT indisvalid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = 'left_behind'::regclass";
+    assert_eq!(one(&mut owner, valid), "f|CREATE UNIQUE INDEX left_behind ON public.ticket USING btree (title)");
+    // Made valid, it is one like any other.
+    run(&mut world.superuser(), "UPDATE ticket SET title = id; REINDEX INDEX left_behind");
+    let repaired =
+        rows(&mut owner, "SELECT sql FROM orgscope.repair_org_scoping('public.ticket') WHERE kind = 'unique'");
+    assert_eq!(repaired.len(), 2, "{repaired:#?}");
+}
