@@ -167,7 +167,7 @@ fn lock_and_renew(
         let now = registered(target)?;
         if (&now.column_name, &now.options) != (&before.column_name, &before.options) {
             return Err(Error::ChangedMeanwhile {
-                table: tree.member(target).table_name().into(),
+                table: tree.member(target).table_name(),
                 detail: "Its scoping was changed while this waited for it.",
             });
         }
