@@ -98,9 +98,8 @@ pub fn has_own_snapshot() -> bool {
 /// For such a transaction one of now, as PostgreSQL's own commands read its catalogs; NULL in READ COMMITTED, where each
 /// statement takes one.
 ///
-/// # Safety
-/// Plain frame. To be copied at once.
-pub unsafe fn newest_snapshot() -> pg_sys::Snapshot {
+/// SAFETY: plain frame; to be copied at once.
+unsafe fn newest_snapshot() -> pg_sys::Snapshot {
     // SAFETY: PostgreSQL's own, of a kind.
     if has_own_snapshot() { unsafe { raw::GetLatestSnapshot() } } else { null_mut() }
 }

@@ -7,9 +7,6 @@ use crate::trigger::triggers_of;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_int};
 
-const SCHEMA: &CStr = c"orgscope";
-const TABLE: &CStr = c"scoped_table";
-
 /// The guard that every scoped table has.
 const GUARD: &CStr = c"~orgscope_guard";
 
@@ -23,10 +20,8 @@ pub fn is(table: pg_sys::Oid) -> bool {
     oid() == table
 }
 
-/// InvalidOid while the extension's script has not made it.
 fn oid() -> pg_sys::Oid {
-    // SAFETY: syscache look-ups by name.
-    unsafe { pg_sys::get_relname_relid(TABLE.as_ptr(), pg_sys::get_namespace_oid(SCHEMA.as_ptr(), true)) }
+    pg::own_table(c"scoped_table")
 }
 
 /// Anybody may put our triggers on a table of theirs.

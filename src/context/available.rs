@@ -138,16 +138,12 @@ pub fn require_made(org: Org) -> Result<(), Error> {
 
 /// Reads the newest committed state and what this transaction has done.
 fn look_up(org: Org) -> Result<(), Error> {
-    // SAFETY: syscache look-ups by name, with missing_ok.
-    let table = unsafe {
-        let schema = pg_sys::get_namespace_oid(c"orgscope".as_ptr(), true);
-        pg_sys::get_relname_relid(c"organization".as_ptr(), schema)
-    };
+    let table = pg::own_table(c"organization");
     if table == pg_sys::InvalidOid {
         return Err(Error::UnknownOrganization);
     }
     KNOWN.with(|k| k.table = table);
-    // SAFETY: as above.
+    // SAFETY: syscache look-ups by name.
     let (id, active) =
         unsafe { (pg_sys::get_attnum(table, c"id".as_ptr()), pg_sys::get_attnum(table, c"is_active".as_ptr())) };
     let mut key = [pg::equal(id, pg_sys::F_UUID_EQ, pg_sys::Datum::from(&raw const org))];

@@ -10,7 +10,7 @@ mod statement;
 
 use crate::error::Error;
 use crate::pg::as_superuser;
-use crate::scope::{CHANGE, Facts, conflict, lock_registry};
+use crate::scope::{Facts, change_registry, conflict};
 use crate::spi;
 use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,7 @@ pub fn remember(facts: &Facts, history: Option<&History>) -> Result<(), Error> {
     let json = history.map(serde_json::to_string).transpose().map_err(internal)?;
     let sql = "UPDATE orgscope.scoped_table s SET history = $2::jsonb FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
-    lock_registry(CHANGE);
-    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string()), json.as_deref()]));
+    change_registry(sql, &[Some(&facts.oid.to_string()), json.as_deref()]);
     plan_anew(facts.oid);
     Ok(())
 }

@@ -2,9 +2,15 @@
 
 use crate::pg::{boundary, raw};
 use pgrx::pg_sys;
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 const LOCK: c_int = pg_sys::AccessShareLock as c_int;
+
+/// A table of ours by its name; InvalidOid while the extension's script has not made it.
+pub fn own_table(name: &CStr) -> pg_sys::Oid {
+    // SAFETY: syscache look-ups by name, with missing_ok.
+    boundary(|| unsafe { raw::get_relname_relid(name.as_ptr(), raw::get_namespace_oid(c"orgscope".as_ptr(), true)) })
+}
 
 /// That a column equals a value, by the function of its type.
 pub fn equal(attribute: i16, function: u32, value: pg_sys::Datum) -> pg_sys::ScanKeyData {

@@ -21,7 +21,7 @@ pub mod shared;
 pub use call::{Call, command_tag, text_datum, uuid_datum};
 pub use errors::{boundary, entry, log, replace_errors, sqlstate, warn};
 pub use executor::add_steps;
-pub use lookup::{equal, find_row};
+pub use lookup::{equal, find_row, own_table};
 pub use rights::{
     as_role, as_superuser, is_own_statement, replace_own, with_pinned_search_path, with_settings, without_force,
 };

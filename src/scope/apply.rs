@@ -176,8 +176,7 @@ pub fn register(facts: &Facts, original: &Original, options: &Options) -> Result
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid \
                ON CONFLICT (schema_name, table_name) DO UPDATE SET options = EXCLUDED.options, original = EXCLUDED.original";
     let args = [&facts.oid.to_string(), &facts.column_name, &options, &original];
-    registry::lock(registry::CHANGE);
-    as_superuser(|| spi::execute(sql, &args.map(|a| Some(a.as_str()))));
+    registry::change(sql, &args.map(|a| Some(a.as_str())));
     Ok(())
 }
 
@@ -198,6 +197,5 @@ pub fn note(memories: Vec<(&Facts, Memory)>, change: impl Fn(&mut Original, Memo
 pub fn unregister(facts: &Facts) {
     let sql = "DELETE FROM orgscope.scoped_table s USING pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
-    registry::lock(registry::CHANGE);
-    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string())]));
+    registry::change(sql, &[Some(&facts.oid.to_string())]);
 }

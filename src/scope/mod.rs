@@ -34,7 +34,7 @@ use facts::Registered;
 use options::{Locks, Mode, Options};
 use pgrx::pg_sys;
 pub use refuse::conflict;
-pub use registry::{ALONE, CHANGE, lock as lock_registry};
+pub use registry::{ALONE, CHANGE, change as change_registry, lock as lock_registry};
 use serde::Serialize;
 use tree::Tree;
 use undo::Original;

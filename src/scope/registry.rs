@@ -1,7 +1,7 @@
 //! Keeps the registry with the tables: from event triggers, so that it holds whoever runs the DDL, and in C, so that the
 //! extension depends on no procedural language that could be dropped with it.
 
-use crate::pg::{Backend, as_superuser, boundary, raw};
+use crate::pg::{Backend, as_superuser, boundary, own_table, raw};
 use crate::spi;
 use pgrx::pg_sys;
 use std::ffi::c_int;
@@ -35,14 +35,18 @@ pub const ALONE: u32 = pg_sys::ShareRowExclusiveLock;
 /// Locks the registry, and that of the tables outside scoping, to the end of the transaction. Nothing without them.
 pub fn lock(mode: u32) {
     for table in [c"scoped_table", c"unscoped_table"] {
-        // SAFETY: look-ups by name; the lock ends with the transaction.
-        boundary(|| unsafe {
-            let table = raw::get_relname_relid(table.as_ptr(), raw::get_namespace_oid(c"orgscope".as_ptr(), true));
-            if table != pg_sys::InvalidOid {
-                raw::LockRelationOid(table, mode as c_int);
-            }
-        });
+        let table = own_table(table);
+        if table != pg_sys::InvalidOid {
+            // SAFETY: the lock ends with the transaction.
+            boundary(|| unsafe { raw::LockRelationOid(table, mode as c_int) });
+        }
     }
+}
+
+/// Changes an entry of a table, which the statement finds by the name that the table has then.
+pub fn change(sql: &str, args: &[Option<&str>]) {
+    lock(CHANGE);
+    as_superuser(|| spi::execute(sql, args));
 }
 
 /// After a drop: a dropped table's name must not make a later table look scoped.

@@ -3,12 +3,11 @@
 
 use crate::error::Error;
 use crate::guard::table_name;
-use crate::pg::as_superuser;
+use crate::pg_function;
 use crate::scope::facts::{self, Facts};
 use crate::scope::tree::Tree;
 use crate::scope::{Step, apply, drift, plan, registry};
 use crate::trigger::{Shape, Trigger};
-use crate::{pg_function, spi};
 use pgrx::pg_sys;
 
 pg_function! {
@@ -152,15 +151,13 @@ fn declare(facts: &Facts, kind: &str, reason: Option<&str>) -> Result<(), Error>
                ON CONFLICT (schema_name, table_name) DO UPDATE \
                SET reason = EXCLUDED.reason, declared_at = now(), declared_by = session_user \
                WHERE unscoped_table.reason IS DISTINCT FROM EXCLUDED.reason";
-    registry::lock(registry::CHANGE);
-    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string()), Some(kind), reason]));
+    registry::change(sql, &[Some(&facts.oid.to_string()), Some(kind), reason]);
     drift::settle(&[facts.oid])
 }
 
 fn retract(facts: &Facts) {
     let sql = "DELETE FROM orgscope.unscoped_table u USING pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.oid = $1::oid AND u.schema_name = n.nspname AND u.table_name = c.relname";
-    registry::lock(registry::CHANGE);
-    as_superuser(|| spi::execute(sql, &[Some(&facts.oid.to_string())]));
+    registry::change(sql, &[Some(&facts.oid.to_string())]);
     drift::forget(facts.oid);
 }

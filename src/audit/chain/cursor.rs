@@ -4,7 +4,6 @@ use crate::pg::{boundary, pstrdup, raw};
 use crate::spi::{self, View, datums};
 use pgrx::pg_sys;
 use std::ffi::{c_int, c_long};
-use std::ptr::null_mut;
 
 const BATCH: c_long = 1000;
 
@@ -31,32 +30,28 @@ pub fn connected<R>(f: impl FnOnce() -> R) -> R {
 impl Cursor {
     /// Arguments are passed as text; the statement casts them.
     pub fn open(sql: &str, args: &[Option<&str>], view: View) -> Self {
+        if view == View::Latest && spi::has_own_snapshot() {
+            return spi::with_one_snapshot(|| Self::open_under(sql, args, true));
+        }
+        Self::open_under(sql, args, view == View::Statement)
+    }
+
+    /// `read_only`: under the snapshot in force.
+    fn open_under(sql: &str, args: &[Option<&str>], read_only: bool) -> Self {
         let (sql, mut types) = (pstrdup(sql), vec![pg_sys::TEXTOID; args.len()]);
         let (mut values, nulls) = datums(args);
-        // SAFETY: arrays have args.len() entries and outlive the call; the portal copies what it keeps, the snapshot too, which
-        // is popped again, by an error too.
+        // SAFETY: arrays have args.len() entries and outlive the call; the portal copies what it keeps, the snapshot too.
         let portal = boundary(|| unsafe {
-            let newest = if view == View::Latest { spi::newest_snapshot() } else { null_mut() };
-            let given = !newest.is_null();
-            if given {
-                raw::CommandCounterIncrement();
-                raw::PushCopiedSnapshot(newest);
-                raw::UpdateActiveSnapshotCommandId();
-            }
-            let portal = raw::SPI_cursor_open_with_args(
+            raw::SPI_cursor_open_with_args(
                 std::ptr::null(),
                 sql,
                 args.len() as c_int,
                 types.as_mut_ptr(),
                 values.as_mut_ptr(),
                 nulls.as_ptr().cast(),
-                given || view == View::Statement,
+                read_only,
                 pg_sys::CURSOR_OPT_NO_SCROLL as c_int,
-            );
-            if given {
-                raw::PopActiveSnapshot();
-            }
-            portal
+            )
         });
         Self { portal, batch: std::ptr::null_mut(), next: 0, rows: 0, values: Vec::new(), nulls: Vec::new() }
     }

@@ -82,14 +82,11 @@ pub fn seal_unless_busy() -> Result<bool, Error> {
 }
 
 fn lock_at_once() -> bool {
-    // SAFETY: look-ups by name; a missing table has no oid and is not locked. What the lock's last holder has committed is
-    // seen: a snapshot of the statements that follow is taken after this.
-    boundary(|| unsafe {
-        let schema = pg_sys::get_namespace_oid(c"orgscope".as_ptr(), true);
-        let table = pg_sys::get_relname_relid(c"audit_gap".as_ptr(), schema);
-        table != pg_sys::InvalidOid
-            && raw::ConditionalLockRelationOid(table, pg_sys::ShareRowExclusiveLock as std::ffi::c_int)
-    })
+    let table = pg::own_table(c"audit_gap");
+    let lock = pg_sys::ShareRowExclusiveLock as std::ffi::c_int;
+    // SAFETY: a missing table has no oid and is not locked. What the lock's last holder has committed is seen: a snapshot of
+    // the statements that follow is taken after this.
+    table != pg_sys::InvalidOid && boundary(|| unsafe { raw::ConditionalLockRelationOid(table, lock) })
 }
 
 fn seal_all() -> Result<u64, Error> {

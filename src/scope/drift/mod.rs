@@ -224,8 +224,7 @@ fn follow_column(table: &mut Touched) -> Result<(), Error> {
     let sql = "UPDATE orgscope.scoped_table s SET column_name = $2::name \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.oid = $1::oid AND s.schema_name = n.nspname AND s.table_name = c.relname";
-    registry::lock(registry::CHANGE);
-    as_superuser(|| spi::execute(sql, &[Some(&table.oid.to_string()), Some(&now)]));
+    registry::change(sql, &[Some(&table.oid.to_string()), Some(&now)]);
     table.column = Some(now);
     for tree in facts::inspect(&[table.oid])?.values() {
         let Some(registered) = &tree.root().registered else { continue };
@@ -242,8 +241,7 @@ fn remember(table: &Touched, missing: &Missing) {
     let settled = if table.settled || missing.is_complete() { "true" } else { "false" };
     let labels = serde_json::json!(missing.labels()).to_string();
     let args = [Some(&*table.oid.to_string()), table.column.as_deref(), Some(settled), Some(&*labels)];
-    registry::lock(registry::CHANGE);
-    as_superuser(|| spi::execute(include_str!("remember.sql"), &args));
+    registry::change(include_str!("remember.sql"), &args);
 }
 
 /// After the extension's own work on a table: this is what it is from now on. A user's code that ran meanwhile (a
